@@ -1,0 +1,10 @@
+//! scopegate: a reverse proxy that makes OAuth 2 scopes mean something on Frappe and ERPNext REST APIs.
+//!
+//! The rooms stand here in reading order; `src/README.md` is the map.
+
+pub mod listener;
+pub mod oauth;
+pub mod pocket;
+pub mod policy;
+pub mod store;
+pub mod upstream;

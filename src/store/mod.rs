@@ -1,0 +1,95 @@
+//! Where tokens, clients and credentials are kept: the contract, and who fulfils it.
+//!
+//! Every key belongs to one site. Only hashes of tokens and secrets, and sealed credentials, ever come here.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::oauth::client::Client;
+use crate::policy::token::{TokenHash, TokenRecord};
+
+/// A store could not answer; says what was asked and why, for the operator's log. The gate answers 503.
+#[derive(Clone, Debug)]
+pub struct StoreError(pub String);
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for StoreError {}
+
+#[async_trait]
+pub trait TokenStore: Send + Sync {
+    /// The record of a token, expired or not; `None` where there is none.
+    async fn token(&self, site: &str, hash: &TokenHash) -> Result<Option<TokenRecord>, StoreError>;
+    /// Keeps a token until its `exp`. One that is there already is replaced.
+    async fn put_token(&self, site: &str, hash: &TokenHash, record: &TokenRecord) -> Result<(), StoreError>;
+    /// Whether there was one to delete.
+    async fn delete_token(&self, site: &str, hash: &TokenHash) -> Result<bool, StoreError>;
+    /// The live tokens of a client, in the order of their `exp`, `limit` at most.
+    async fn tokens_of(&self, site: &str, client: &str, limit: usize) -> Result<Vec<(TokenHash, TokenRecord)>, StoreError>;
+}
+
+#[async_trait]
+pub trait ClientStore: Send + Sync {
+    async fn client(&self, site: &str, id: &str) -> Result<Option<Client>, StoreError>;
+    /// Keeps a new client; `false` (and nothing changed) where its id is taken.
+    async fn create_client(&self, site: &str, client: &Client) -> Result<bool, StoreError>;
+    /// Replaces a client that is there; `false` where there is none.
+    async fn update_client(&self, site: &str, client: &Client) -> Result<bool, StoreError>;
+    async fn delete_client(&self, site: &str, id: &str) -> Result<bool, StoreError>;
+    /// In the order of their ids.
+    async fn clients(&self, site: &str) -> Result<Vec<Client>, StoreError>;
+}
+
+#[async_trait]
+pub trait CredentialStore: Send + Sync {
+    /// Sealed bytes, as they were put; `None` where there are none.
+    async fn credential(&self, site: &str, id: &str) -> Result<Option<Vec<u8>>, StoreError>;
+    async fn put_credential(&self, site: &str, id: &str, sealed: &[u8]) -> Result<(), StoreError>;
+    async fn delete_credential(&self, site: &str, id: &str) -> Result<bool, StoreError>;
+}
+
+/// Everything that one gate keeps.
+#[async_trait]
+pub trait Store: TokenStore + ClientStore + CredentialStore {
+    /// Asks for an answer, any answer: for `/readyz` and for the check before a port is open.
+    async fn ping(&self) -> Result<(), StoreError>;
+    /// `embedded` or `redis`.
+    fn kind(&self) -> &'static str;
+}
+
+/// Which store, and how it is asked; complete and checked.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub backend: Backend,
+    /// The longest that one look-up may take; then the store counts as unable to answer.
+    pub lookup_timeout: Duration,
+    /// Tokens that the cache keeps.
+    pub cache_entries_max: u64,
+    /// How old an answer of the store may be when a request is decided on it: the bound of DESIGN section 6.
+    pub revocation_bound: Duration,
+}
+
+#[derive(Clone, Debug)]
+pub enum Backend {
+    /// One transactional local file.
+    Embedded { path: std::path::PathBuf },
+    /// `url` as the `redis` crate reads it: `redis://`, `rediss://` (TLS), `redis+unix://`; `prefix` is `sg` unless configured.
+    Redis { url: RedisUrl, prefix: String },
+}
+
+/// A Redis address, password included: it prints without it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RedisUrl(pub Arc<str>);
+
+impl fmt::Debug for RedisUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RedisUrl(..)")
+    }
+}
