@@ -2,9 +2,14 @@
 //!
 //! The rooms stand here in reading order; `src/README.md` is the map.
 
+pub mod audit;
+pub mod limiter;
 pub mod listener;
-pub mod oauth;
-pub mod pocket;
-pub mod policy;
 pub mod store;
 pub mod upstream;
+
+pub mod oauth;
+pub mod policy;
+
+pub mod pocket;
+pub mod reply;

@@ -85,6 +85,12 @@ impl TokenHash {
     pub fn fingerprint(&self) -> String {
         HEXLOWER.encode(&self.0[..8])
     }
+
+    /// The same, into a buffer of the caller's.
+    pub fn write_fingerprint<'b>(&self, buffer: &'b mut [u8; 16]) -> &'b str {
+        HEXLOWER.encode_mut(&self.0[..8], buffer);
+        std::str::from_utf8(buffer).unwrap_or_default()
+    }
 }
 
 impl fmt::Display for TokenHash {

@@ -1,0 +1,88 @@
+use super::{Field, Scanner};
+
+const OPENING: &str = "--b0\r\nContent-Disposition: form-data; name=\"doctype\"\r\n\r\nLead\r\n";
+const FILE: &str = "--b0\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.txt\"\r\nContent-Type: text/plain\r\n\r\nline\r\n--b\r\n\r\n-- more\r\n";
+const CLOSING: &str = "--b0--\r\n";
+
+fn scan(body: &[u8], size: usize) -> Result<Vec<Field>, String> {
+    let mut scanner = Scanner::new("b0");
+    for chunk in body.chunks(size.max(1)) {
+        scanner.push(chunk).map_err(|refusal| refusal.to_string())?;
+    }
+    scanner.finish().map_err(|refusal| refusal.to_string())
+}
+
+#[test]
+fn fields_and_files_are_told_apart_however_the_body_is_cut() {
+    let body = format!("{OPENING}{FILE}--b0\r\nContent-Disposition: form-data; name=\"empty\"\r\n\r\n\r\n{CLOSING}");
+    let expected = vec![
+        Field { name: "doctype".into(), value: Some("Lead".into()) },
+        Field { name: "file".into(), value: None },
+        Field { name: "empty".into(), value: Some(String::new()) },
+    ];
+    for size in 1..body.len() {
+        assert_eq!(scan(body.as_bytes(), size).as_ref(), Ok(&expected), "in chunks of {size}");
+    }
+    assert_eq!(scan(b"--b0--\r\n", 3), Ok(vec![]));
+    assert_eq!(scan(b"--b0--", 1), Ok(vec![]));
+}
+
+#[test]
+fn what_two_readers_could_cut_differently_is_refused() {
+    let part = |head: &str| format!("--b0\r\n{head}\r\n\r\nx\r\n{CLOSING}");
+    let cases: Vec<(&str, String)> = vec![
+        ("an empty body", String::new()),
+        ("a preamble, which werkzeug skips", format!("hello\r\n{OPENING}{CLOSING}")),
+        ("an epilogue, which some read on", format!("{OPENING}{CLOSING}more")),
+        ("no closing boundary", OPENING.into()),
+        (
+            "a boundary behind a bare LF: werkzeug begins a part there",
+            format!(
+                "{OPENING}--b0\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\nx\n--b0\r\nContent-Disposition: form-data; name=\"cmd\"\r\n\r\ny\r\n{CLOSING}"
+            ),
+        ),
+        ("a boundary behind a bare CR", part("Content-Disposition: form-data; name=\"a\"").replace("x\r\n--b0", "x\r--b0")),
+        ("the boundary in the middle of a line", part("Content-Disposition: form-data; name=\"a\"").replace('x', "x--b0y")),
+        ("a longer boundary, the same to a prefix reader", part("Content-Disposition: form-data; name=\"a\"").replace("--b0--", "--b0x--")),
+        (
+            "space behind a boundary, which werkzeug trims",
+            format!("--b0 \r\nContent-Disposition: form-data; name=\"a\"\r\n\r\nx\r\n{CLOSING}"),
+        ),
+        ("bare LF in the head", part("Content-Disposition: form-data; name=\"a\"\nX: y")),
+        ("a folded head line", part("Content-Disposition: form-data;\r\n name=\"a\"")),
+        ("no disposition", part("Content-Type: text/plain")),
+        ("two dispositions", part("Content-Disposition: form-data; name=\"a\"\r\nContent-Disposition: form-data; name=\"cmd\"")),
+        ("two names", part("Content-Disposition: form-data; name=\"a\"; name=\"cmd\"")),
+        ("an extended name", part("Content-Disposition: form-data; name*=UTF-8''cmd")),
+        ("a continued name", part("Content-Disposition: form-data; name*0=\"c\"; name*1=\"md\"")),
+        ("an escaped name", part("Content-Disposition: form-data; name=\"c\\md\"")),
+        ("an empty name", part("Content-Disposition: form-data; name=\"\"")),
+        ("an attachment", part("Content-Disposition: attachment; name=\"a\"")),
+        ("another parameter", part("Content-Disposition: form-data; name=\"a\"; size=3")),
+        ("another transfer encoding", part("Content-Disposition: form-data; name=\"a\"\r\nContent-Transfer-Encoding: base64")),
+        ("a field in another charset", part("Content-Disposition: form-data; name=\"a\"\r\nContent-Type: text/plain; charset=utf-16")),
+        ("an unknown head field", part("Content-Disposition: form-data; name=\"a\"\r\nX-Name: cmd")),
+        ("a head line without a colon", part("Content-Disposition: form-data; name=\"a\"\r\nname")),
+    ];
+    for (why, body) in cases {
+        for size in [1, 7, body.len().max(1)] {
+            assert!(scan(body.as_bytes(), size).is_err(), "{why}: {body:?} in chunks of {size}");
+        }
+    }
+}
+
+#[test]
+fn a_long_field_is_refused_and_a_long_file_passes_in_constant_memory() {
+    let long = "y".repeat(3 * super::FIELD_BYTES_MAX);
+    let field = format!("--b0\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n{long}\r\n{CLOSING}");
+    assert!(scan(field.as_bytes(), 4096).is_err());
+
+    let mut scanner = Scanner::new("b0");
+    scanner.push(b"--b0\r\nContent-Disposition: form-data; name=\"file\"; filename=\"f\"\r\n\r\n").expect("a file's head");
+    for _ in 0..100 {
+        scanner.push(long.as_bytes()).expect("a file's bytes");
+        assert!(scanner.held.len() < 64, "{} bytes held", scanner.held.len());
+    }
+    scanner.push(b"\r\n--b0--\r\n").expect("the end");
+    assert!(scanner.complete());
+}
