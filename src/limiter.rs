@@ -17,6 +17,8 @@ const SHARDS: usize = 64;
 /// Cells of one shard before those that are whole again are swept; and before new addresses share one cell.
 const SHARD_SWEEP: usize = 2048;
 const SHARD_MAX: usize = 16_384;
+/// A full shard is swept this often at most, in nanoseconds: a sweep looks at every cell, and strangers must not buy one each.
+const SWEEP_INTERVAL: u64 = 1_000_000_000;
 
 /// What the limiter says of one request, in the terms of the `RateLimit` fields (draft-ietf-httpapi-ratelimit-headers).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,13 +70,34 @@ pub fn count(cell: &AtomicU64, quota: &Quota, now: u64) -> Result<Standing, TooM
 /// One cell an address.
 pub struct Addresses {
     quota: Quota,
-    shards: Vec<Mutex<HashMap<IpAddr, u64, RandomState>>>,
+    shards: Vec<Mutex<Shard>>,
     hasher: RandomState,
+}
+
+struct Shard {
+    cells: HashMap<IpAddr, u64, RandomState>,
+    /// The number of cells at which the next sweep pays.
+    sweep_at: usize,
+    swept: u64,
+}
+
+impl Shard {
+    /// Forgets the cells that are whole again, when that is due.
+    fn sweep(&mut self, now: u64) {
+        if self.cells.len() < self.sweep_at || (self.cells.len() >= SHARD_MAX && now < self.swept.saturating_add(SWEEP_INTERVAL)) {
+            return;
+        }
+        self.cells.retain(|_, cell| *cell > now);
+        self.sweep_at = (self.cells.len() * 2).clamp(SHARD_SWEEP, SHARD_MAX);
+        self.swept = now;
+    }
 }
 
 impl Addresses {
     pub fn new(quota: Quota) -> Self {
-        let shards = (0..SHARDS).map(|_| Mutex::new(HashMap::with_hasher(RandomState::default()))).collect();
+        let shards = (0..SHARDS)
+            .map(|_| Mutex::new(Shard { cells: HashMap::with_hasher(RandomState::default()), sweep_at: SHARD_SWEEP, swept: 0 }))
+            .collect();
         Self { quota, shards, hasher: RandomState::default() }
     }
 
@@ -93,7 +116,7 @@ impl Addresses {
     pub fn check(&self, address: IpAddr, now: u64) -> Result<(), TooMany> {
         let address = whole(address);
         let shard = self.lock(address);
-        match shard.get(&address).map(|cell| self.quota.ask(*cell, now)) {
+        match shard.cells.get(&address).map(|cell| self.quota.ask(*cell, now)) {
             Some(Verdict::Refuse { retry_after }) => Err(TooMany { quota: self.quota, retry_after }),
             Some(Verdict::Allow { .. }) | None => Ok(()),
         }
@@ -102,17 +125,17 @@ impl Addresses {
     fn with_cell<T>(&self, address: IpAddr, now: u64, change: impl FnOnce(&Quota, &mut u64) -> T) -> T {
         let mut address = whole(address);
         let mut shard = self.lock(address);
-        if shard.len() >= SHARD_SWEEP && !shard.contains_key(&address) {
-            shard.retain(|_, cell| *cell > now);
-            if shard.len() >= SHARD_MAX {
+        if !shard.cells.contains_key(&address) {
+            shard.sweep(now);
+            if shard.cells.len() >= SHARD_MAX {
                 // A flood from more addresses than fit: strangers share one cell until some are whole again.
                 address = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
             }
         }
-        change(&self.quota, shard.entry(address).or_insert(0))
+        change(&self.quota, shard.cells.entry(address).or_insert(0))
     }
 
-    fn lock(&self, address: IpAddr) -> std::sync::MutexGuard<'_, HashMap<IpAddr, u64, RandomState>> {
+    fn lock(&self, address: IpAddr) -> std::sync::MutexGuard<'_, Shard> {
         use std::hash::BuildHasher as _;
         // The top bits choose the shard; the table inside uses the lower ones.
         let shard = (self.hasher.hash_one(address) >> 58) as usize % SHARDS;
@@ -172,13 +195,13 @@ mod tests {
         for number in 0..(SHARDS * SHARD_MAX * 2) as u32 {
             let _ = addresses.count(IpAddr::V4(number.into()), HOUR);
         }
-        let cells: usize = addresses.shards.iter().map(|shard| shard.lock().map(|shard| shard.len()).unwrap_or(0)).sum();
+        let cells: usize = addresses.shards.iter().map(|shard| shard.lock().map(|shard| shard.cells.len()).unwrap_or(0)).sum();
         assert!(cells <= SHARDS * (SHARD_MAX + 1), "{cells} cells");
-        // An hour later everything is whole again and is swept on the next new address of each shard.
+        // An hour later everything is whole, and each shard is swept by the next new address.
         for number in 0..10_000u32 {
             let _ = addresses.count(IpAddr::V4((0xf000_0000 + number).into()), 2 * HOUR);
         }
-        let cells: usize = addresses.shards.iter().map(|shard| shard.lock().map(|shard| shard.len()).unwrap_or(0)).sum();
+        let cells: usize = addresses.shards.iter().map(|shard| shard.lock().map(|shard| shard.cells.len()).unwrap_or(0)).sum();
         assert!(cells <= 10_064, "{cells} cells after the sweep");
     }
 
