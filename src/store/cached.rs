@@ -177,7 +177,8 @@ impl CachedStore {
             }
             known => {
                 self.misses.add();
-                knowledge.ask(key, site_name, now, at, known).await
+                // Boxed, so that a request that hits carries no room for a look-up.
+                Box::pin(knowledge.ask(key, site_name, now, at, known)).await
             }
         }
     }

@@ -110,7 +110,10 @@ impl Link {
     {
         match timeout(self.budget, self.exchange(repeat, send)).await {
             Ok(answer) => answer.map_err(|why| format!("redis at {} {why}", self.address)),
-            Err(_) => Err(format!("redis at {} did not answer within {} ms", self.address, self.budget.as_millis())),
+            Err(_) => {
+                let unsure = if repeat == Repeat::Never { UNSURE } else { "" };
+                Err(format!("redis at {} did not answer within {} ms{unsure}", self.address, self.budget.as_millis()))
+            }
         }
     }
 
@@ -128,7 +131,7 @@ impl Link {
                 Err(error) => {
                     self.doubt.notify_one();
                     if repeat == Repeat::Never {
-                        return Err(format!("broke off ({}); whether it took the change is not known", plain(&error.to_string())));
+                        return Err(format!("broke off ({}){UNSURE}", plain(&error.to_string())));
                     }
                 }
             }
@@ -137,6 +140,9 @@ impl Link {
         }
     }
 }
+
+/// What is said of a change that was sent and not answered.
+const UNSURE: &str = "; whether it took the change is not known";
 
 const GONE: &str = "is no longer connected: the runtime that kept the connection has ended";
 

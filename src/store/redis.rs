@@ -44,7 +44,7 @@ pub struct RedisStore {
 }
 
 impl RedisStore {
-    /// Connects, on the runtime that is to keep the connection: see [`Link`]. `budget` bounds every exchange.
+    /// Connects, on the runtime that is to keep the connection and its keeper: see `link`. `budget` bounds every exchange.
     pub async fn connect(url: &RedisUrl, prefix: &str, budget: Duration) -> Result<Self, StoreError> {
         if !(1..=PREFIX_BYTES_MAX).contains(&prefix.len()) || check_site(prefix).is_err() {
             return Err(StoreError(format!("`{}` is no key prefix: 1 to {PREFIX_BYTES_MAX} of A-Z a-z 0-9 . _ -", prefix.escape_debug())));

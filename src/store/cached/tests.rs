@@ -541,6 +541,17 @@ fn an_entry_stays_small() {
     assert!(size_of::<TokenKey>() <= 36);
 }
 
+#[tokio::test]
+async fn a_look_up_moves_between_threads_and_takes_little_room_in_a_request() {
+    fn sendable<T: Send>(value: T) -> T {
+        value
+    }
+    let cached = cached(&Watched::new());
+    let hash = hash("a");
+    let future = sendable(cached.find(SITE, "erp", &hash, NOW));
+    assert!(size_of_val(&future) <= 1024, "{}", size_of_val(&future));
+}
+
 #[test]
 fn a_tally_counts_every_thread() {
     let tally = Tally::default();

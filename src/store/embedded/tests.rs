@@ -77,6 +77,34 @@ fn a_foreign_or_damaged_file_is_refused_and_left_as_it_is() {
     }
 }
 
+#[tokio::test]
+async fn a_flipped_byte_is_refused_or_does_no_harm() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store.redb");
+    let store = embedded(directory.path());
+    for number in 0..20 {
+        store.put_token("erp", &hash(&format!("{number}")), &token("crm", "read", later())).await.unwrap();
+    }
+    drop(store);
+    let good = fs::read(&path).unwrap();
+    let mut refused = 0;
+    // The head closely, then every page somewhere.
+    for at in (0..512).step_by(9).chain((4096..good.len()).step_by(4099)) {
+        let mut flipped = good.clone();
+        flipped[at] ^= 0x55;
+        fs::write(&path, &flipped).unwrap();
+        match EmbeddedStore::open(&path) {
+            Err(_) => refused += 1,
+            Ok(store) => {
+                for number in 0..20 {
+                    assert!(store.token("erp", &hash(&format!("{number}"))).await.unwrap().is_some(), "byte {at}");
+                }
+            }
+        }
+    }
+    assert!(refused > 0);
+}
+
 #[test]
 fn the_database_of_another_program_or_a_later_build_is_refused() {
     let directory = tempfile::tempdir().unwrap();
