@@ -1,15 +1,34 @@
 //! Where tokens, clients and credentials are kept: the contract, and who fulfils it.
 //!
 //! Every key belongs to one site. Only hashes of tokens and secrets, and sealed credentials, ever come here.
+//! `embedded` and `redis` fulfil the contract, and `contract` (a test) holds both to it; `cached` stands in front of either on the
+//! path of a request.
+
+pub mod cached;
+pub mod embedded;
+mod flight;
+mod link;
+mod record;
+pub mod redis;
+pub mod seal;
+
+#[cfg(test)]
+mod contract;
+#[cfg(test)]
+#[path = "../../tests/support/redis.rs"]
+mod redis_server;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 
 use crate::oauth::client::Client;
+use crate::policy::time::Timestamp;
 use crate::policy::token::{TokenHash, TokenRecord};
+use crate::store::embedded::EmbeddedStore;
+use crate::store::redis::RedisStore;
 
 /// A store could not answer; says what was asked and why, for the operator's log. The gate answers 503.
 #[derive(Clone, Debug)]
@@ -25,13 +44,13 @@ impl std::error::Error for StoreError {}
 
 #[async_trait]
 pub trait TokenStore: Send + Sync {
-    /// The record of a token, expired or not; `None` where there is none.
+    /// The record of a token, expired or not; `None` where there is none. An expired one may be gone at any time.
     async fn token(&self, site: &str, hash: &TokenHash) -> Result<Option<TokenRecord>, StoreError>;
     /// Keeps a token until its `exp`. One that is there already is replaced.
     async fn put_token(&self, site: &str, hash: &TokenHash, record: &TokenRecord) -> Result<(), StoreError>;
     /// Whether there was one to delete.
     async fn delete_token(&self, site: &str, hash: &TokenHash) -> Result<bool, StoreError>;
-    /// The live tokens of a client, in the order of their `exp`, `limit` at most.
+    /// The live tokens of a client, in the order of their `exp`, then of their hash; `limit` at most.
     async fn tokens_of(&self, site: &str, client: &str, limit: usize) -> Result<Vec<(TokenHash, TokenRecord)>, StoreError>;
 }
 
@@ -62,6 +81,25 @@ pub trait Store: TokenStore + ClientStore + CredentialStore {
     async fn ping(&self) -> Result<(), StoreError>;
     /// `embedded` or `redis`.
     fn kind(&self) -> &'static str;
+}
+
+/// Opens the configured store and asks it for an answer, so that one that cannot be reached stops the start before a port is open.
+///
+/// Call it on the runtime that lives longest: what keeps a Redis connection alive is a task there, and every other runtime may use the
+/// store through it.
+pub async fn open(settings: &Settings) -> Result<Arc<dyn Store>, StoreError> {
+    let store: Arc<dyn Store> = match &settings.backend {
+        Backend::Embedded { path } => Arc::new(EmbeddedStore::open(path)?),
+        Backend::Redis { url, prefix } => Arc::new(RedisStore::connect(url, prefix, settings.lookup_timeout).await?),
+    };
+    store.ping().await?;
+    Ok(store)
+}
+
+/// The present second, by this machine's clock. Only for housekeeping and listings: whether a request's token has expired is judged
+/// by the caller's own `now`.
+fn wall_clock() -> Timestamp {
+    Timestamp::from_unix(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()))
 }
 
 /// Which store, and how it is asked; complete and checked.

@@ -1,0 +1,455 @@
+//! The look-up of the hot path: a token's record and its client, from memory where that is young enough.
+//!
+//! An answer counts for `revocation_bound`, measured from when its look-up was *sent*, because what the store did after that it need
+//! not show. Token and client are judged apart: a thousand tokens of one client cost one look-up of the client in each bound.
+//!
+//! Only what lets a request in comes from memory. "There is none", "expired" and "disabled" always come from the store, and from a
+//! look-up that was sent after the request came: a remembered no would refuse a token that was issued since, for a request that its
+//! owner has every right to send. The price, one look-up for each bad token shown, is bounded by the limit on failed authentications.
+//! Errors are not kept either.
+//!
+//! A warm hit takes no lock, allocates nothing and writes to no memory of its own that other threads write to.
+
+use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use arc_swap::{ArcSwap, Guard};
+use foldhash::fast::RandomState;
+use moka::future::Cache;
+
+use crate::oauth::client::Client;
+use crate::policy::time::Timestamp;
+use crate::policy::token::{TokenHash, TokenRecord};
+use crate::store::flight::{Flights, Ticket};
+use crate::store::{Settings, Store, StoreError};
+
+/// Seconds by which the clocks of a fleet may differ: a token that was issued longer than that before its client was created belongs to
+/// an earlier client of the same id.
+const CLOCK_SKEW: u64 = 5;
+
+/// Clients that are remembered though no cached token needs them, for the sake of their limiter cell.
+const IDLE_CLIENTS_MAX: usize = 65_536;
+
+/// How often an answer may come too late to count before the store is said to be too slow.
+const ATTEMPTS_MAX: u32 = 3;
+
+/// A site's place in the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SiteId(pub u32);
+
+/// A token that lives, as far as the cache may know.
+#[derive(Debug)]
+pub struct Live {
+    pub record: TokenRecord,
+    pub client: Arc<LiveClient>,
+    /// When the look-up of the record was sent.
+    asked: u64,
+}
+
+/// A client, one object for all its tokens for as long as it is remembered.
+#[derive(Debug)]
+pub struct LiveClient {
+    pub id: Arc<str>,
+    /// The limiter's: zero at first, and kept when the client is read again.
+    pub cell: AtomicU64,
+    client: ArcSwap<Client>,
+    /// When the look-up was sent that last found the client enabled; [`NEVER`] where it must be asked again.
+    vouched: AtomicU64,
+}
+
+impl LiveClient {
+    /// The client as it was last read.
+    pub fn client(&self) -> Guard<Arc<Client>> {
+        self.client.load()
+    }
+}
+
+/// What became of a look-up.
+#[derive(Clone, Debug)]
+pub enum Lookup {
+    Live(Arc<Live>),
+    Unknown(Unknown),
+}
+
+/// Why a token is worth nothing: for the audit log, not for its bearer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unknown {
+    NoSuchToken,
+    Expired,
+    NoSuchClient,
+    ClientDisabled,
+    /// Its client was deleted, and another made with the same id since.
+    OlderThanClient,
+}
+
+/// Instants are nanoseconds since the cache was made, plus one; this is none of them.
+const NEVER: u64 = 0;
+
+/// A store and what was learnt from it a moment ago.
+pub struct CachedStore {
+    knowledge: Arc<Knowledge>,
+    hits: Tally,
+    misses: Tally,
+}
+
+/// What look-ups need when their callers are gone.
+struct Knowledge {
+    store: Arc<dyn Store>,
+    tokens: Cache<TokenKey, Arc<Live>, RandomState>,
+    clients: Mutex<Clients>,
+    token_flights: Flights<TokenKey, Found<Live>>,
+    client_flights: Flights<ClientKey, Found<LiveClient>>,
+    born: Instant,
+    bound: u64,
+}
+
+type ClientKey = (SiteId, Arc<str>);
+
+/// What the store says.
+#[derive(Debug)]
+enum Found<T> {
+    Live(Arc<T>),
+    Unknown(Unknown),
+}
+
+impl<T> Clone for Found<T> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Live(live) => Self::Live(Arc::clone(live)),
+            Self::Unknown(why) => Self::Unknown(*why),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct TokenKey {
+    site: SiteId,
+    hash: TokenHash,
+}
+
+/// Eight bytes of a SHA-256 are as good as all; the map's own random state keeps whoever picks tokens from picking buckets.
+impl Hash for TokenKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let [a, b, c, d, e, f, g, h, ..] = *self.hash.as_bytes();
+        state.write_u64(u64::from_ne_bytes([a, b, c, d, e, f, g, h]));
+        state.write_u32(self.site.0);
+    }
+}
+
+impl CachedStore {
+    pub fn new(store: Arc<dyn Store>, settings: &Settings) -> Self {
+        let tokens = Cache::builder()
+            .max_capacity(settings.cache_entries_max)
+            // Memory only: an entry that nobody asked for within the bound is too old in any case. How old an answer is, `asked` says;
+            // the cache's own clock starts when the answer came, which is later than when the store gave it.
+            .time_to_idle(settings.revocation_bound)
+            .build_with_hasher(RandomState::default());
+        let knowledge = Arc::new(Knowledge {
+            store,
+            tokens,
+            clients: Mutex::new(Clients { of_site: HashMap::default(), count: 0, sweep_at: IDLE_CLIENTS_MAX }),
+            token_flights: Flights::new(),
+            client_flights: Flights::new(),
+            born: Instant::now(),
+            bound: nanoseconds(settings.revocation_bound),
+        });
+        Self { knowledge, hits: Tally::default(), misses: Tally::default() }
+    }
+
+    /// The token with this hash, if it lives at `now`. `site` and `site_name` are the same site. May be called on any runtime.
+    pub async fn find(&self, site: SiteId, site_name: &str, hash: &TokenHash, now: Timestamp) -> Result<Lookup, StoreError> {
+        self.find_at(site, site_name, hash, now, Instant::now()).await
+    }
+
+    /// [`Self::find`] at an instant of the caller's: tests need not wait for an answer to grow old.
+    async fn find_at(&self, site: SiteId, site_name: &str, hash: &TokenHash, now: Timestamp, at: Instant) -> Result<Lookup, StoreError> {
+        let knowledge = &self.knowledge;
+        let at = knowledge.instant(at);
+        let key = TokenKey { site, hash: *hash };
+        let known = knowledge.tokens.get(&key).await.filter(|live| knowledge.counts(live.asked, at) && !live.record.expired(now));
+        match known {
+            Some(live) if knowledge.counts(live.client.vouched.load(Ordering::Acquire), at) => {
+                self.hits.add();
+                Ok(Lookup::Live(live))
+            }
+            known => {
+                self.misses.add();
+                // Boxed, so that a request that hits carries no room for a look-up.
+                Box::pin(knowledge.ask(key, site_name, now, at, known)).await
+            }
+        }
+    }
+
+    /// The next request with this token asks the store.
+    pub async fn forget_token(&self, site: SiteId, hash: &TokenHash) {
+        let key = TokenKey { site, hash: *hash };
+        self.knowledge.token_flights.forget(&key);
+        self.knowledge.tokens.invalidate(&key).await;
+    }
+
+    /// The next request with any token of this client asks the store about the client.
+    pub fn forget_client(&self, site: SiteId, id: &str) {
+        // First the look-ups under way, so that none of them vouches for the client again.
+        self.knowledge.client_flights.forget(&(site, id.into()));
+        if let Some(client) = self.knowledge.clients().of_site.get(&site).and_then(|clients| clients.get(id)) {
+            client.vouched.store(NEVER, Ordering::Release);
+        }
+    }
+
+    /// Tokens in the cache, about.
+    pub fn len(&self) -> u64 {
+        self.knowledge.tokens.entry_count()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Look-ups that were answered from memory.
+    pub fn hits(&self) -> u64 {
+        self.hits.sum()
+    }
+
+    /// Look-ups for which the store was asked.
+    pub fn misses(&self) -> u64 {
+        self.misses.sum()
+    }
+
+    /// What is in front of which this cache stands.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.knowledge.store
+    }
+}
+
+impl Knowledge {
+    /// The store's answer to a request that came at `at`. `known` is a record that is young enough while its client is not.
+    async fn ask(
+        self: &Arc<Self>,
+        key: TokenKey,
+        site_name: &str,
+        now: Timestamp,
+        at: u64,
+        known: Option<Arc<Live>>,
+    ) -> Result<Lookup, StoreError> {
+        if let Some(live) = known
+            && let Found::Live(client) = self.client(key.site, site_name, &live.record.client, at).await?
+            && Arc::ptr_eq(&client, &live.client)
+            && self.lives(&live)
+        {
+            return Ok(Lookup::Live(live));
+        }
+        for _ in 0..ATTEMPTS_MAX {
+            let landed = self
+                .token_flights
+                .join(key, self.now().max(at), |ticket| Self::look_up_token(Arc::clone(self), ticket, key, site_name.to_owned(), now))
+                .await?;
+            match landed.answer {
+                Found::Live(live) if !live.record.expired(now) => {
+                    if self.lives(&live) {
+                        return Ok(Lookup::Live(live));
+                    }
+                }
+                // Joined: what it did not find may have been put since. The next one is sent later than this request came.
+                _ if landed.sent < at => {}
+                Found::Live(_) => return Ok(Lookup::Unknown(Unknown::Expired)),
+                Found::Unknown(why) => return Ok(Lookup::Unknown(why)),
+            }
+        }
+        Err(StoreError(format!(
+            "the store answers too slowly: {ATTEMPTS_MAX} answers in a row were older than the revocation bound of {} ms when they came",
+            self.bound / 1_000_000
+        )))
+    }
+
+    /// The look-up behind a miss.
+    async fn look_up_token(
+        self: Arc<Self>,
+        ticket: Ticket<TokenKey, Found<Live>>,
+        key: TokenKey,
+        site_name: String,
+        now: Timestamp,
+    ) -> Result<Found<Live>, StoreError> {
+        let asked = ticket.sent();
+        let Some(mut record) = self.store.token(&site_name, &key.hash).await? else {
+            return Ok(Found::Unknown(Unknown::NoSuchToken));
+        };
+        let client = match self.client(key.site, &site_name, &record.client, asked).await? {
+            Found::Live(client) => client,
+            Found::Unknown(why) => return Ok(Found::Unknown(why)),
+        };
+        if record.iat.plus(CLOCK_SKEW) < client.client().created {
+            return Ok(Found::Unknown(Unknown::OlderThanClient));
+        }
+        // One text for all tokens of a client.
+        record.client = Arc::clone(&client.id);
+        let live = Arc::new(Live { record, client, asked });
+        if !live.record.expired(now) {
+            self.tokens.insert(key, Arc::clone(&live)).await;
+            if ticket.if_current(|| ()).is_none() {
+                self.tokens.invalidate(&key).await;
+            }
+        }
+        Ok(Found::Live(live))
+    }
+
+    /// The client with this id, if it is enabled; asked again where what is known of it is too old at `at`.
+    async fn client(self: &Arc<Self>, site: SiteId, site_name: &str, id: &Arc<str>, at: u64) -> Result<Found<LiveClient>, StoreError> {
+        let known = self.clients().of_site.get(&site).and_then(|clients| clients.get(id)).cloned();
+        if let Some(client) = known.filter(|client| self.counts(client.vouched.load(Ordering::Acquire), at)) {
+            return Ok(Found::Live(client));
+        }
+        let key = (site, Arc::clone(id));
+        loop {
+            let landed = self
+                .client_flights
+                .join(key.clone(), self.now().max(at), |ticket| {
+                    Self::look_up_client(Arc::clone(self), ticket, site, site_name.to_owned(), Arc::clone(id))
+                })
+                .await?;
+            // As with tokens: a no from before this request came is asked again, which happens once at most.
+            if matches!(landed.answer, Found::Live(_)) || landed.sent >= at {
+                return Ok(landed.answer);
+            }
+        }
+    }
+
+    async fn look_up_client(
+        self: Arc<Self>,
+        ticket: Ticket<ClientKey, Found<LiveClient>>,
+        site: SiteId,
+        site_name: String,
+        id: Arc<str>,
+    ) -> Result<Found<LiveClient>, StoreError> {
+        let asked = ticket.sent();
+        let client = self.store.client(&site_name, &id).await?;
+        let mut clients = self.clients();
+        match client {
+            Some(client) if client.enabled => {
+                let live = clients.enter(site, client);
+                // Where it was forgotten meanwhile this answer vouches for nothing, and whoever waits for it asks again.
+                ticket.if_current(|| live.vouched.store(asked, Ordering::Release));
+                Ok(Found::Live(live))
+            }
+            refused => {
+                if let Some(live) = clients.of_site.get(&site).and_then(|clients| clients.get(&id)) {
+                    live.vouched.store(NEVER, Ordering::Release);
+                }
+                let why = if refused.is_some() { Unknown::ClientDisabled } else { Unknown::NoSuchClient };
+                Ok(Found::Unknown(why))
+            }
+        }
+    }
+
+    /// Whether what was asked about a token and its client still counts, now.
+    fn lives(&self, live: &Live) -> bool {
+        let now = self.now();
+        self.counts(live.asked, now) && self.counts(live.client.vouched.load(Ordering::Acquire), now)
+    }
+
+    /// Whether an answer asked for at `asked` may be used at `at`.
+    fn counts(&self, asked: u64, at: u64) -> bool {
+        asked != NEVER && at.saturating_sub(asked) < self.bound
+    }
+
+    fn now(&self) -> u64 {
+        self.instant(Instant::now())
+    }
+
+    fn instant(&self, instant: Instant) -> u64 {
+        nanoseconds(instant.saturating_duration_since(self.born)).saturating_add(1)
+    }
+
+    fn clients(&self) -> MutexGuard<'_, Clients> {
+        // Each change of the map is whole, whatever became of the thread that made it.
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The clients that are remembered. Asked on misses only.
+struct Clients {
+    of_site: HashMap<SiteId, HashMap<Arc<str>, Arc<LiveClient>, RandomState>, RandomState>,
+    count: usize,
+    sweep_at: usize,
+}
+
+impl Clients {
+    /// The one object of `client`, now as it was just read.
+    fn enter(&mut self, site: SiteId, client: Client) -> Arc<LiveClient> {
+        let clients = self.of_site.entry(site).or_default();
+        let cell = match clients.get(&client.id) {
+            Some(known) if known.client().created == client.created => {
+                if **known.client() != client {
+                    known.client.store(Arc::new(client));
+                }
+                return Arc::clone(known);
+            }
+            // Another client with an old id: the tokens of the old one must be judged anew, so it gets an object of its own. What was
+            // counted goes with the id, or deleting and creating would be a way around a limit.
+            Some(gone) => {
+                gone.vouched.store(NEVER, Ordering::Release);
+                gone.cell.load(Ordering::Relaxed)
+            }
+            None => 0,
+        };
+        let live = Arc::new(LiveClient {
+            id: Arc::clone(&client.id),
+            cell: AtomicU64::new(cell),
+            client: ArcSwap::from_pointee(client),
+            vouched: AtomicU64::new(NEVER),
+        });
+        if clients.insert(Arc::clone(&live.id), Arc::clone(&live)).is_none() {
+            self.count += 1;
+        }
+        if self.count > self.sweep_at {
+            self.sweep();
+        }
+        live
+    }
+
+    /// Drops the clients that no token holds.
+    fn sweep(&mut self) {
+        for clients in self.of_site.values_mut() {
+            clients.retain(|_, client| Arc::strong_count(client) > 1);
+        }
+        self.count = self.of_site.values().map(HashMap::len).sum();
+        self.sweep_at = IDLE_CLIENTS_MAX.max(self.count * 2);
+    }
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// A counter that threads do not fight over: each adds to a cell of its own, as long as there are cells.
+#[derive(Default)]
+struct Tally([TallyCell; TALLY_CELLS]);
+
+/// Alone on its cache line, and on the one that is fetched with it.
+#[derive(Default)]
+#[repr(align(128))]
+struct TallyCell(AtomicU64);
+
+const TALLY_CELLS: usize = 16;
+
+thread_local! {
+    static TALLY_CELL: usize = {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        NEXT.fetch_add(1, Ordering::Relaxed) as usize % TALLY_CELLS
+    };
+}
+
+impl Tally {
+    fn add(&self) {
+        self.0[TALLY_CELL.with(|cell| *cell)].0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn sum(&self) -> u64 {
+        self.0.iter().map(|cell| cell.0.load(Ordering::Relaxed)).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,281 @@
+//! The store of a fleet: Redis 6.2 or later, or Valkey. The format is public (DESIGN section 5).
+//!
+//! ```text
+//! sg:<site>:token:<sha256-hex>    JSON, expires by itself
+//! sg:<site>:client:<id>           JSON
+//! sg:<site>:credential:<id>       sealed bytes
+//! sg:<site>:clients               set of client ids
+//! sg:<site>:client-tokens:<id>    sorted set of token hashes by `exp`
+//! ```
+//!
+//! The last two are indexes, so that nothing ever scans keys. Index and key live in different Cluster slots, so no transaction spans
+//! them: the order of the writes does the work. An index entry is written before its key, and readers pass over entries without a key;
+//! so whatever breaks off half-way, no live token or client is missing from its index.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use redis::{Cmd, FromRedisValue, Pipeline};
+
+use crate::oauth::client::Client;
+use crate::policy::token::{TokenHash, TokenRecord};
+use crate::store::link::{Link, Repeat};
+use crate::store::record::{
+    check_credential, check_id, check_site, client_name, credential_name, read_client, read_token, token_name, write_client, write_token,
+};
+use crate::store::{ClientStore, CredentialStore, RedisUrl, Store, StoreError, TokenStore, wall_clock};
+
+/// The longest key prefix, in bytes.
+const PREFIX_BYTES_MAX: usize = 32;
+
+/// Records that one listing asks for at once.
+const PAGE: usize = 128;
+
+/// The latest instant at which a key may expire, 9999-12-31T23:59:59Z: later ones overflow Redis's milliseconds.
+const EXPIRY_MAX: u64 = 253_402_300_799;
+
+/// Seconds after its `exp` for which an index entry stays, so that a clock that runs ahead drops no live token from a listing.
+const INDEX_GRACE: u64 = 60;
+
+/// Redis, through one connection that is shared by all.
+pub struct RedisStore {
+    link: Link,
+    prefix: Box<str>,
+}
+
+impl RedisStore {
+    /// Connects, on the runtime that is to keep the connection and its keeper: see `link`. `budget` bounds every exchange.
+    pub async fn connect(url: &RedisUrl, prefix: &str, budget: Duration) -> Result<Self, StoreError> {
+        if !(1..=PREFIX_BYTES_MAX).contains(&prefix.len()) || check_site(prefix).is_err() {
+            return Err(StoreError(format!("`{}` is no key prefix: 1 to {PREFIX_BYTES_MAX} of A-Z a-z 0-9 . _ -", prefix.escape_debug())));
+        }
+        Ok(Self { link: Link::connect(url, budget).await?, prefix: prefix.into() })
+    }
+
+    fn token_key(&self, site: &str, hash: &TokenHash) -> Result<String, StoreError> {
+        check_site(site)?;
+        Ok(format!("{}:{site}:token:{hash}", self.prefix))
+    }
+
+    fn client_key(&self, site: &str, id: &str) -> Result<String, StoreError> {
+        self.key(site, "client", id)
+    }
+
+    fn client_tokens_key(&self, site: &str, id: &str) -> Result<String, StoreError> {
+        self.key(site, "client-tokens", id)
+    }
+
+    fn credential_key(&self, site: &str, id: &str) -> Result<String, StoreError> {
+        self.key(site, "credential", id)
+    }
+
+    fn key(&self, site: &str, kind: &str, id: &str) -> Result<String, StoreError> {
+        check_site(site)?;
+        check_id(id)?;
+        Ok(format!("{}:{site}:{kind}:{id}", self.prefix))
+    }
+
+    fn clients_key(&self, site: &str) -> Result<String, StoreError> {
+        check_site(site)?;
+        Ok(format!("{}:{site}:clients", self.prefix))
+    }
+
+    async fn read<T: FromRedisValue>(&self, command: &Cmd, name: impl FnOnce() -> String) -> Result<T, StoreError> {
+        self.link
+            .ask(Repeat::Read, |mut connection| async move { command.query_async(&mut connection).await })
+            .await
+            .map_err(|why| cannot_read(name(), &why))
+    }
+
+    async fn write<T: FromRedisValue>(&self, command: &Cmd, name: impl FnOnce() -> String) -> Result<T, StoreError> {
+        self.link
+            .ask(Repeat::Never, |mut connection| async move { command.query_async(&mut connection).await })
+            .await
+            .map_err(|why| cannot_change(name(), &why))
+    }
+
+    /// The values of many keys, in their order. Single `GET`s in one pipeline: `MGET` cannot cross the slots of a Cluster.
+    async fn read_all(&self, keys: &[String], name: impl FnOnce() -> String) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+        let mut gets = Pipeline::with_capacity(keys.len());
+        for key in keys {
+            gets.get(key);
+        }
+        let gets = &gets;
+        self.link
+            .ask(Repeat::Read, |mut connection| async move { gets.query_async(&mut connection).await })
+            .await
+            .map_err(|why| cannot_read(name(), &why))
+    }
+}
+
+fn cannot_read(name: String, why: &str) -> StoreError {
+    StoreError(format!("cannot read {name}: {why}"))
+}
+
+fn cannot_change(name: String, why: &str) -> StoreError {
+    StoreError(format!("cannot change {name}: {why}"))
+}
+
+fn command(name: &str, key: &str) -> Cmd {
+    let mut command = redis::cmd(name);
+    command.arg(key);
+    command
+}
+
+#[async_trait]
+impl TokenStore for RedisStore {
+    async fn token(&self, site: &str, hash: &TokenHash) -> Result<Option<TokenRecord>, StoreError> {
+        let json: Option<Vec<u8>> = self.read(&command("GET", &self.token_key(site, hash)?), || token_name(site, hash)).await?;
+        json.map(|json| read_token(site, hash, &json)).transpose()
+    }
+
+    async fn put_token(&self, site: &str, hash: &TokenHash, record: &TokenRecord) -> Result<(), StoreError> {
+        let json = write_token(site, hash, record)?;
+        let key = self.token_key(site, hash)?;
+        let index = self.client_tokens_key(site, &record.client)?;
+        let exp = record.exp.unix().clamp(1, EXPIRY_MAX);
+
+        let mut enter = Pipeline::with_capacity(2);
+        enter.zrembyscore(&index, "-inf", wall_clock().unix().saturating_sub(INDEX_GRACE)).zadd(&index, hash.to_string(), exp);
+        let enter = &enter;
+        self.link
+            .ask(Repeat::Never, |mut connection| async move { enter.query_async::<()>(&mut connection).await })
+            .await
+            .map_err(|why| cannot_change(token_name(site, hash), &why))?;
+        let mut set = command("SET", &key);
+        set.arg(json).arg("EXAT").arg(exp);
+        self.write(&set, || token_name(site, hash)).await
+    }
+
+    async fn delete_token(&self, site: &str, hash: &TokenHash) -> Result<bool, StoreError> {
+        let json: Option<Vec<u8>> = self.write(&command("GETDEL", &self.token_key(site, hash)?), || token_name(site, hash)).await?;
+        let Some(json) = json else { return Ok(false) };
+        // The token has ended. Its index entry is swept in any case, so a record that cannot be read does not matter any more.
+        if let Ok(record) = read_token(site, hash, &json) {
+            let mut leave = command("ZREM", &self.client_tokens_key(site, &record.client)?);
+            leave.arg(hash.to_string());
+            self.write::<()>(&leave, || token_name(site, hash)).await?;
+        }
+        Ok(true)
+    }
+
+    async fn tokens_of(&self, site: &str, client: &str, limit: usize) -> Result<Vec<(TokenHash, TokenRecord)>, StoreError> {
+        let index = self.client_tokens_key(site, client)?;
+        let name = || format!("the tokens of {}", client_name(site, client));
+        let now = wall_clock();
+        let mut tokens = Vec::new();
+        let mut offset = 0;
+        while tokens.len() < limit {
+            let mut page = command("ZRANGEBYSCORE", &index);
+            page.arg(format!("({}", now.unix())).arg("+inf").arg("LIMIT").arg(offset).arg(PAGE);
+            let members: Vec<String> = self.read(&page, name).await?;
+            if members.is_empty() {
+                break;
+            }
+            offset += members.len();
+            let hashes = members
+                .iter()
+                .map(|member| TokenHash::from_hex(member))
+                .collect::<Option<Vec<_>>>()
+                .ok_or_else(|| StoreError(format!("{} are damaged: key `{index}` holds what is no hash", name())))?;
+            let keys = hashes.iter().map(|hash| self.token_key(site, hash)).collect::<Result<Vec<_>, _>>()?;
+            for (hash, json) in hashes.into_iter().zip(self.read_all(&keys, name).await?) {
+                let Some(json) = json else { continue };
+                let record = read_token(site, &hash, &json)?;
+                // A token that was put again for another client stays in the index of the first until it expires.
+                if *record.client == *client && !record.expired(now) && tokens.len() < limit {
+                    tokens.push((hash, record));
+                }
+            }
+        }
+        Ok(tokens)
+    }
+}
+
+#[async_trait]
+impl ClientStore for RedisStore {
+    async fn client(&self, site: &str, id: &str) -> Result<Option<Client>, StoreError> {
+        let json: Option<Vec<u8>> = self.read(&command("GET", &self.client_key(site, id)?), || client_name(site, id)).await?;
+        json.map(|json| read_client(site, id, &json)).transpose()
+    }
+
+    async fn create_client(&self, site: &str, client: &Client) -> Result<bool, StoreError> {
+        let name = || client_name(site, &client.id);
+        let mut set = command("SET", &self.client_key(site, &client.id)?);
+        set.arg(write_client(site, client)?).arg("NX");
+        let mut enter = command("SADD", &self.clients_key(site)?);
+        enter.arg(&*client.id);
+        self.write::<()>(&enter, name).await?;
+        let created = self.write::<Option<String>>(&set, name).await?.is_some();
+        // Again, for one who deletes the id's last holder at the same time: its `SREM` may have come between, but never comes after,
+        // because the `DEL` that made room here follows it.
+        self.write::<()>(&enter, name).await?;
+        Ok(created)
+    }
+
+    async fn update_client(&self, site: &str, client: &Client) -> Result<bool, StoreError> {
+        let mut set = command("SET", &self.client_key(site, &client.id)?);
+        set.arg(write_client(site, client)?).arg("XX");
+        Ok(self.write::<Option<String>>(&set, || client_name(site, &client.id)).await?.is_some())
+    }
+
+    /// Its tokens stay until they expire, and are worth nothing without it.
+    async fn delete_client(&self, site: &str, id: &str) -> Result<bool, StoreError> {
+        let mut leave = command("SREM", &self.clients_key(site)?);
+        leave.arg(id);
+        let delete = command("DEL", &self.client_key(site, id)?);
+        self.write::<()>(&leave, || client_name(site, id)).await?;
+        self.write(&delete, || client_name(site, id)).await
+    }
+
+    async fn clients(&self, site: &str) -> Result<Vec<Client>, StoreError> {
+        let name = || format!("the clients of site {site}");
+        let mut ids: Vec<String> = self.read(&command("SMEMBERS", &self.clients_key(site)?), name).await?;
+        ids.sort_unstable();
+        let mut clients = Vec::with_capacity(ids.len());
+        for page in ids.chunks(PAGE) {
+            let keys = page.iter().map(|id| self.client_key(site, id)).collect::<Result<Vec<_>, _>>()?;
+            for (id, json) in page.iter().zip(self.read_all(&keys, name).await?) {
+                if let Some(json) = json {
+                    clients.push(read_client(site, id, &json)?);
+                }
+            }
+        }
+        Ok(clients)
+    }
+}
+
+#[async_trait]
+impl CredentialStore for RedisStore {
+    async fn credential(&self, site: &str, id: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        self.read(&command("GET", &self.credential_key(site, id)?), || credential_name(site, id)).await
+    }
+
+    async fn put_credential(&self, site: &str, id: &str, sealed: &[u8]) -> Result<(), StoreError> {
+        check_credential(site, id, sealed)?;
+        let mut set = command("SET", &self.credential_key(site, id)?);
+        set.arg(sealed);
+        self.write(&set, || credential_name(site, id)).await
+    }
+
+    async fn delete_credential(&self, site: &str, id: &str) -> Result<bool, StoreError> {
+        self.write(&command("DEL", &self.credential_key(site, id)?), || credential_name(site, id)).await
+    }
+}
+
+#[async_trait]
+impl Store for RedisStore {
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.link
+            .ask(Repeat::Read, |mut connection| async move { redis::cmd("PING").query_async::<()>(&mut connection).await })
+            .await
+            .map_err(StoreError)
+    }
+
+    fn kind(&self) -> &'static str {
+        "redis"
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,126 @@
+//! A real `redis-server` of a test's own: on a free port and a socket in a temporary directory, ended with the test.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// How long a server may take to come up; only a machine that is stuck reaches it.
+const START_MAX: Duration = Duration::from_secs(20);
+
+/// A port is free when it is chosen and may be taken when it is used.
+const PORTS_TRIED_MAX: usize = 10;
+
+pub struct RedisServer {
+    directory: TempDir,
+    port: u16,
+    process: Child,
+}
+
+impl RedisServer {
+    pub fn start() -> Self {
+        let directory = tempfile::tempdir().expect("there is a place for temporary files");
+        for _ in 0..PORTS_TRIED_MAX {
+            let port = free_port();
+            if let Some(process) = run(&directory, port) {
+                return Self { directory, port, process };
+            }
+        }
+        panic!("redis-server did not start on any of {PORTS_TRIED_MAX} free ports");
+    }
+
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}/0", self.port)
+    }
+
+    pub fn socket_url(&self) -> String {
+        format!("redis+unix://{}", self.socket().display())
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.directory.path().join("redis.sock")
+    }
+
+    /// SIGSTOP: connections stay open and nothing is answered.
+    pub fn suspend(&self) {
+        self.signal("-STOP");
+    }
+
+    /// SIGCONT.
+    pub fn resume(&self) {
+        self.signal("-CONT");
+    }
+
+    /// SIGKILL: the port is closed and connections are reset.
+    pub fn kill(&mut self) {
+        self.process.kill().expect("the process is ours");
+        self.process.wait().expect("the process is ours");
+    }
+
+    /// After [`Self::kill`]: an empty server on the same port.
+    pub fn restart(&mut self) {
+        let deadline = Instant::now() + START_MAX;
+        while Instant::now() < deadline {
+            if let Some(process) = run(&self.directory, self.port) {
+                self.process = process;
+                return;
+            }
+        }
+        panic!("redis-server did not come back on port {}", self.port);
+    }
+
+    fn signal(&self, signal: &str) {
+        let done = Command::new("kill").args([signal, &self.process.id().to_string()]).status().expect("there is a `kill`");
+        assert!(done.success(), "kill {signal}");
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        // It may be gone already; there is nothing left to do then.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("there is a free port");
+    listener.local_addr().expect("a bound socket has an address").port()
+}
+
+/// Starts a server and waits until it answers; `None` where it ended instead, as it does when the port is taken.
+fn run(directory: &TempDir, port: u16) -> Option<Child> {
+    let socket = directory.path().join("redis.sock");
+    let mut process = Command::new("redis-server")
+        .current_dir(directory.path())
+        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--unixsocket"])
+        .arg(&socket)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("redis-server is installed: apt-get install redis-server");
+    let deadline = Instant::now() + START_MAX;
+    loop {
+        if process.try_wait().expect("the process is ours").is_some() {
+            return None;
+        }
+        if answers(port) {
+            return Some(process);
+        }
+        assert!(Instant::now() < deadline, "redis-server says nothing on port {port}");
+        std::thread::yield_now();
+    }
+}
+
+fn answers(port: u16) -> bool {
+    let Ok(mut stream) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)) else { return false };
+    let mut answer = [0; 7];
+    stream.set_read_timeout(Some(Duration::from_secs(1))).is_ok()
+        && stream.write_all(b"PING\r\n").is_ok()
+        && stream.read_exact(&mut answer).is_ok()
+        && &answer == b"+PONG\r\n"
+}
