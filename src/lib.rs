@@ -2,6 +2,7 @@
 //!
 //! The rooms stand here in reading order; `src/README.md` is the map.
 
+pub mod config;
 pub mod listener;
 pub mod oauth;
 pub mod pocket;
