@@ -2,6 +2,8 @@
 //!
 //! This room does not know sockets, stores, clocks, locks or logs.
 
+pub mod catalogue;
 pub mod scope;
+pub mod sensitive;
 pub mod time;
 pub mod token;
