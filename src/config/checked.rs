@@ -72,8 +72,8 @@ pub struct CertificateFiles {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TlsVersion {
-    Tls12,
-    Tls13,
+    V1_2,
+    V1_3,
 }
 
 /// Every bound on the body of a request; `listener::Bounds` has those on its head.

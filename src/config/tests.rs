@@ -108,7 +108,7 @@ fn each_mistake_is_one_line_with_file_line_key_and_remedy() {
         ),
         (
             "allow_sensitive = [\"Server Scrip\"]",
-            "gate.toml:6: `site.allow_sensitive`: `Server Scrip` is not a sensitive doctype or function; did you mean `Server Script`?",
+            "gate.toml:6: `site.allow_sensitive`: `Server Scrip` is not a sensitive doctype or function; write its full name, like \"Webhook\", or remove it: what is not sensitive needs no leave",
         ),
         (
             "request_headers = [\"X-Forwarded-For\"]",
@@ -201,6 +201,10 @@ fn what_is_unsafe_or_senseless_is_refused() {
         ("cors_origins = [\"file://x\"]", "`site.cors_origins`"),
         ("allow_sensitive = [\"ToDo\"]", "`site.allow_sensitive`"),
         ("allow_sensitive = [\"*\"]", "`site.allow_sensitive`"),
+        ("allow_sensitive = [\"__Auth\"]", "`site.allow_sensitive`"),
+        ("allow_sensitive = [\"login\"]", "`site.allow_sensitive`"),
+        ("allow_sensitive = [\"run_doc_method\"]", "`site.allow_sensitive`"),
+        ("allow_sensitive = [\"my_app.api.quote\"]", "`site.allow_sensitive`"),
         ("request_headers = [\"Authorization\"]", "`site.request_headers`"),
         ("request_headers = [\"COOKIE\"]", "`site.request_headers`"),
         ("request_headers = [\"Host\"]", "`site.request_headers`"),
@@ -236,6 +240,7 @@ fn what_is_unsafe_or_senseless_is_refused() {
         ("\n[[rpc]]\neffect = \"read\"", "`rpc.name`"),
         ("\n[[rpc]]\nname = \"a.b\"", "`rpc.effect`"),
         ("\n[[rpc]]\nname = \"a.*\"\neffect = \"read\"", "`rpc.name`"),
+        ("\n[[rpc]]\nname = \"a.1b\"\neffect = \"read\"", "`rpc.name`"),
         ("\n[[rpc]]\nname = \"a/b\"\neffect = \"read\"", "`rpc.name`"),
         ("\n[[rpc]]\nname = \"run_doc_method\"\neffect = \"read\"", "`rpc.name`"),
         ("\n[[rpc]]\nname = \"login\"\neffect = \"call\"", "`rpc.name`"),
@@ -377,7 +382,7 @@ fn the_environment_goes_over_the_file() {
     )
     .expect("every variable is right");
     assert_eq!(config.log.level, tracing::Level::DEBUG);
-    assert_eq!(config.tls.min_version, TlsVersion::Tls13);
+    assert_eq!(config.tls.min_version, TlsVersion::V1_3);
     assert_eq!(config.bounds.idle_timeout, Duration::from_secs(30));
     assert_eq!(config.bounds.connections_max, 77);
     assert_eq!(config.listen.behind_proxy, [SocketAddr::from(([127, 0, 0, 1], 7001))]);
@@ -477,6 +482,7 @@ fn what_is_unwise_is_a_warning() {
         ("credential = \"api-key\"\napi_key = \"k:s\"", "gate.toml:7: `site.api_key`"),
         ("allow_sensitive = [\"Webhook\"]", "gate.toml:6: `site.allow_sensitive`"),
         ("\n[metrics]\nlisten = \"0.0.0.0:9464\"", "gate.toml:10: `metrics.listen`"),
+        ("allow_sensitive = [\"frappe.client.get_password\"]", "gate.toml:6: `site.allow_sensitive`"),
         ("\n[audit]\noutput = \"off\"", "gate.toml:10: `audit.output`"),
         ("\n[store]\nkind = \"redis\"\nurl = \"redis://redis:6379\"", "gate.toml:11: `store.url`"),
     ] {

@@ -43,8 +43,8 @@ pub fn listen(section: &Section<'_>) -> Listen {
 
 pub fn tls(section: &Section<'_>, listen: &Listen) -> Tls {
     let min_version = section.text("min_version", |text| match text {
-        "1.2" => Ok(TlsVersion::Tls12),
-        "1.3" => Ok(TlsVersion::Tls13),
+        "1.2" => Ok(TlsVersion::V1_2),
+        "1.3" => Ok(TlsVersion::V1_3),
         _ => Err(format!("`{text}` is not a TLS version that is safe to offer; write \"1.2\" or \"1.3\"")),
     });
     let certificates = section.sections("certificate", certificate);
@@ -55,7 +55,7 @@ pub fn tls(section: &Section<'_>, listen: &Listen) -> Tls {
              a proxy that ends TLS",
         );
     }
-    Tls { certificates, min_version: min_version.unwrap_or(TlsVersion::Tls12) }
+    Tls { certificates, min_version: min_version.unwrap_or(TlsVersion::V1_2) }
 }
 
 fn certificate(section: &Section<'_>) -> Option<CertificateFiles> {
@@ -92,7 +92,7 @@ pub fn address(text: &str) -> Result<SocketAddr, String> {
     })
 }
 
-/// Whether two sockets cannot both be bound. An IPv6 socket here never takes IPv4 connections.
+/// Whether two sockets cannot both be bound. `[::]` beside an IPv4 address of its port is for IPv6 only.
 pub fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
     let meet = one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
     one.port() != 0 && one.port() == other.port() && one.is_ipv4() == other.is_ipv4() && meet

@@ -2,14 +2,12 @@
 
 use http::Method;
 
+use crate::config::check::sensitive::{IMPOSSIBLE, rpc_name};
 use crate::config::checked::{NamedScope, RpcEntry, Site};
 use crate::config::report::alike;
 use crate::config::section::{Item, Section};
 use crate::policy::scope::{Effect, Scope, Scopes};
-
-/// Functions that are a way to run any other, or to get another credential: no entry makes them safe (FACTS R8, R10, R17, R18).
-const NEVER: [&str; 7] = ["cmd", "login", "logout", "run_doc_method", "runserverobj", "web_logout", "webhook"];
-const NEVER_BELOW: [&str; 2] = ["frappe.handler.", "frappe.integrations.oauth2."];
+use crate::policy::sensitive::{rpc_forbidden, rpc_impossible};
 
 /// Every `[[rpc]]`. No name stands twice for one site.
 pub fn rpcs(root: &Section<'_>, sites: &[Site]) -> Vec<RpcEntry> {
@@ -30,7 +28,7 @@ pub fn rpcs(root: &Section<'_>, sites: &[Site]) -> Vec<RpcEntry> {
 }
 
 fn rpc(section: &Section<'_>, sites: &[Site]) -> Option<RpcEntry> {
-    let name = section.text("name", rpc_name);
+    let name = section.text("name", |text| open_rpc(text, sites));
     let effect = section.text("effect", |text| match text {
         "read" => Ok(Effect::Read),
         "write" => Ok(Effect::Write),
@@ -132,16 +130,19 @@ fn scope_name(name: &str) -> bool {
     plain && !reserved && matches!(Scope::parse(name), Ok(Scope::Named(_)))
 }
 
-/// The dotted name of a function, or the plain name of a Server Script.
-fn rpc_name(text: &str) -> Result<Box<str>, String> {
+/// The dotted name of a function, or the plain name of a Server Script. A sensitive one needs a site that allows it.
+fn open_rpc(text: &str, sites: &[Site]) -> Result<Box<str>, String> {
     if text.ends_with(".*") {
         return Err(format!("`{text}` is a prefix; write one entry for each function, because each has an effect of its own"));
     }
-    if !matches!(Scope::parse(&format!("call:{text}")), Ok(Scope::Rpc(_))) {
+    if !rpc_name(text) {
         return Err(format!("`{text}` is not the name of a function; write it like \"my_app.api.quote\""));
     }
-    if NEVER.contains(&text) || NEVER_BELOW.iter().any(|prefix| text.starts_with(prefix)) {
-        return Err(format!("`{text}` can run other functions or hands out credentials, so no entry opens it; remove the entry"));
+    if rpc_impossible(text) {
+        return Err(format!("`{text}` {IMPOSSIBLE}; remove the entry"));
+    }
+    if rpc_forbidden(text) && !sites.iter().any(|site| site.allow_sensitive.iter().any(|name| **name == *text)) {
+        return Err(format!("`{text}` is sensitive and stays closed; remove the entry, or name it in `allow_sensitive` of a site as well"));
     }
     Ok(text.into())
 }
