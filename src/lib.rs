@@ -2,6 +2,8 @@
 //!
 //! The rooms stand here in reading order; `src/README.md` is the map.
 
+pub mod config;
+
 pub mod audit;
 pub mod limiter;
 pub mod listener;
