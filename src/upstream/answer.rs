@@ -3,7 +3,6 @@
 //! No frame is kept: what arrives is handed on. A body that breaks off is an error and not an end, so that the client's connection is
 //! cut and nothing incomplete looks complete. Trailers are dropped.
 
-use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -15,7 +14,7 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use crate::upstream::connect::Connection;
-use crate::upstream::error::{Phase, UpstreamError};
+use crate::upstream::error::{Phase, UpstreamError, with_cause};
 use crate::upstream::pool::Lease;
 
 /// An answer whose head has passed `headers::to_client`.
@@ -104,8 +103,8 @@ impl Body for AnswerBody {
                 }
                 Poll::Ready(Some(Ok(_))) => {}
                 Poll::Ready(Some(Err(error))) => {
-                    drop(mem::take(&mut self.held));
-                    return Poll::Ready(Some(Err(UpstreamError::Truncated(error.to_string()))));
+                    self.held = None;
+                    return Poll::Ready(Some(Err(UpstreamError::Truncated(with_cause(&error)))));
                 }
                 Poll::Ready(None) => {
                     self.end();
@@ -113,7 +112,7 @@ impl Body for AnswerBody {
                 }
                 Poll::Pending => {
                     let phase = ready!(self.poll_overdue(context));
-                    drop(mem::take(&mut self.held));
+                    self.held = None;
                     return Poll::Ready(Some(Err(UpstreamError::Timeout(phase))));
                 }
             }

@@ -1,6 +1,6 @@
 //! One connection to one server: name, TCP, TLS, and the hyper task that drives it.
 //!
-//! TLS is always verified: there is no setting to turn that off. Names are looked up again every [`RESOLVE_EVERY`], not for every
+//! TLS is always verified: there is no setting to turn that off. Names are looked up again every `RESOLVE_EVERY`, not for every
 //! connection, because gunicorn's sync workers end each connection after one answer.
 
 use std::fmt;
@@ -8,6 +8,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
@@ -66,9 +67,14 @@ impl Target {
     async fn connect(&self) -> Result<TcpStream, UpstreamError> {
         let addresses = self.addresses.look_up().await.map_err(|error| self.unreachable(&error))?;
         let mut failure = io::Error::from(io::ErrorKind::AddrNotAvailable);
-        for address in &*addresses {
-            match TcpStream::connect(address).await {
+        let start = self.addresses.start.load(Ordering::Relaxed);
+        for offset in 0..addresses.len() {
+            let index = start.wrapping_add(offset) % addresses.len();
+            // An address that swallows what it is sent uses up the whole wait: whoever comes next begins with another.
+            self.addresses.start.store(index + 1, Ordering::Relaxed);
+            match TcpStream::connect(addresses[index]).await {
                 Ok(stream) => {
+                    self.addresses.start.store(index, Ordering::Relaxed);
                     // A head and a small body are two writes; the second must not wait for the first's acknowledgement.
                     stream.set_nodelay(true).map_err(|error| self.unreachable(&error))?;
                     return Ok(stream);
@@ -134,6 +140,8 @@ struct Addresses {
     host: String,
     port: u16,
     known: Mutex<Option<Known>>,
+    /// The index of the address that worked last, or that is to be tried next.
+    start: AtomicUsize,
 }
 
 struct Known {
@@ -146,7 +154,7 @@ impl Addresses {
     fn new(url: &ServerUrl) -> Self {
         let literal = url.host.parse::<IpAddr>().ok();
         let known = literal.map(|ip| Known { addresses: Arc::new([SocketAddr::new(ip, url.port)]), asked: None });
-        Self { host: url.host.clone(), port: url.port, known: Mutex::new(known) }
+        Self { host: url.host.clone(), port: url.port, known: Mutex::new(known), start: AtomicUsize::new(0) }
     }
 
     /// The addresses, looked up anew where they are old. A name service that fails does not take away what it said before.

@@ -1,11 +1,12 @@
 //! Why there is no answer, or no more of one.
 
+use std::error::Error;
 use std::fmt;
 
 use http::StatusCode;
 
 /// What a body of a request or of the gate's own making fails with.
-pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+pub type BoxError = Box<dyn Error + Send + Sync>;
 
 /// A request that got no answer, or an answer that broke off.
 #[derive(Debug)]
@@ -67,6 +68,14 @@ impl UpstreamError {
     }
 }
 
+/// What hyper says, and why: it keeps the two apart.
+pub(crate) fn with_cause(error: &hyper::Error) -> String {
+    match error.source() {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    }
+}
+
 impl fmt::Display for UpstreamError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -85,4 +94,4 @@ impl fmt::Display for UpstreamError {
     }
 }
 
-impl std::error::Error for UpstreamError {}
+impl Error for UpstreamError {}

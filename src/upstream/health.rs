@@ -57,7 +57,7 @@ pub async fn watch(upstreams: Arc<Upstreams>, stop: impl Future<Output = ()>) {
 }
 
 async fn watch_server(server: Arc<Server>, start: Instant, interval: Duration) {
-    let mut ticks = interval_at(start, interval);
+    let mut ticks = interval_at(start, interval.max(CHECK_INTERVAL_MIN));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut good, mut bad) = (0, 0);
     loop {
@@ -225,6 +225,9 @@ impl Health {
 
 const HEALTHY: u64 = 0;
 const UNTIL_CHECKED: u64 = u64::MAX;
+
+/// A timer of nothing would panic.
+const CHECK_INTERVAL_MIN: Duration = Duration::from_millis(1);
 
 /// Good checks in a row that bring a server back.
 const CHECKS_TO_RETURN: u32 = 2;

@@ -23,7 +23,7 @@ use crate::upstream::Site;
 use crate::upstream::answer::{Answer, AnswerBody};
 use crate::upstream::body::{Outflow, Progress, RequestBody};
 use crate::upstream::connect::Connection;
-use crate::upstream::error::{Phase, UpstreamError};
+use crate::upstream::error::{Phase, UpstreamError, with_cause};
 use crate::upstream::headers::to_client;
 use crate::upstream::health::Standing;
 use crate::upstream::pool::{Lease, Pool};
@@ -129,6 +129,9 @@ impl SiteUpstream {
                 let deadline = (Instant::now() + settings.connect_timeout).min(course.total_deadline);
                 match pool.server.target.open(deadline).await {
                     Ok(connection) => (connection, Instant::now()),
+                    Err(_) if Instant::now() >= course.total_deadline => {
+                        return Err(Failed { error: UpstreamError::Timeout(Phase::Total), unsent: None, reused });
+                    }
                     Err(error) => {
                         pool.server.health.failed(Instant::now(), settings, &error);
                         return Err(Failed { error, unsent: Some(Box::new(request)), reused });
@@ -317,7 +320,7 @@ fn explain(error: &hyper::Error, progress: Option<&Progress>) -> UpstreamError {
         return UpstreamError::Body("it ended before its announced length".into());
     }
     if error.is_parse() {
-        return UpstreamError::Malformed(error.to_string());
+        return UpstreamError::Malformed(with_cause(error));
     }
     UpstreamError::Closed
 }

@@ -1,6 +1,3 @@
-use std::hint::black_box;
-use std::time::Instant;
-
 use super::*;
 
 const CREDENTIAL: &str = "Bearer gate";
@@ -288,20 +285,4 @@ fn a_location_never_names_an_inner_host() {
     ] {
         assert_eq!(values(&answered(&[("location", location)]), "location"), want, "{location}");
     }
-}
-
-/// Prints what a hot request costs; run with `--ignored --nocapture`, optimised.
-#[test]
-#[ignore = "a measurement, not a check"]
-fn cost_of_a_small_get() {
-    let (via, id, extra) = (via(), HeaderValue::from_static("0123456789abcdef"), HeaderSet::default());
-    let client =
-        map(&[("host", "a"), ("accept", "*/*"), ("user-agent", "curl/8"), ("authorization", "Bearer x"), ("accept-encoding", "gzip")]);
-    let rounds = 200_000;
-    let mut maps: Vec<HeaderMap> = (0..rounds).map(|_| client.clone()).collect();
-    let start = Instant::now();
-    while let Some(client) = maps.pop() {
-        black_box(to_upstream(client, ours(&via, &id, &extra, false)));
-    }
-    println!("to_upstream: {} ns", start.elapsed().as_nanos() / rounds);
 }

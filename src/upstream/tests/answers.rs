@@ -2,6 +2,7 @@
 
 use http_body::Body;
 use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 
 use super::peer::{Peer, Wire};
 use super::*;
@@ -141,8 +142,9 @@ async fn frames_pass_before_the_answer_is_complete() {
 
 #[tokio::test]
 async fn slow_servers_are_not_waited_for() {
-    let short = Duration::from_millis(60);
+    let short = Duration::from_millis(300);
     let long = Duration::from_secs(30);
+    let mut cases = JoinSet::new();
     for (written, first_byte_timeout, total_timeout, want) in [
         ("", short, long, Phase::FirstByte),
         ("HTTP/1.1 200", short, long, Phase::FirstByte),
@@ -151,39 +153,42 @@ async fn slow_servers_are_not_waited_for() {
         ("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf", short, long, Phase::Gap),
         ("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf", long, short, Phase::Total),
     ] {
-        let peer = Peer::start(move |mut wire: Wire, _| async move {
-            wire.request().await;
-            wire.write(written).await;
-            wire.closed().await;
-        })
-        .await;
-        let worker = upstreams(&[peer.url()], Settings { first_byte_timeout, total_timeout, ..settings() }).worker();
-        let start = std::time::Instant::now();
-        let error = match get(worker.site(0)).await {
-            Ok(answer) => text(answer).await.expect_err("half a body"),
-            Err(error) => error,
-        };
-        assert!(matches!(error, UpstreamError::Timeout(phase) if phase == want), "{written:?}: {error}");
-        assert_eq!(error.status(), 504);
-        assert!(start.elapsed() >= short && start.elapsed() < long, "{written:?}");
-        assert_eq!(peer.requests().len(), 1, "{written:?}: not asked again");
+        cases.spawn(async move {
+            let peer = Peer::start(move |mut wire: Wire, _| async move {
+                wire.request().await;
+                wire.write(written).await;
+                wire.closed().await;
+            })
+            .await;
+            let worker = upstreams(&[peer.url()], Settings { first_byte_timeout, total_timeout, ..settings() }).worker();
+            let start = std::time::Instant::now();
+            let error = match get(worker.site(0)).await {
+                Ok(answer) => text(answer).await.expect_err("half a body"),
+                Err(error) => error,
+            };
+            assert!(matches!(error, UpstreamError::Timeout(phase) if phase == want), "{written:?}: {error}");
+            assert_eq!(error.status(), 504);
+            assert!(start.elapsed() >= short && start.elapsed() < long, "{written:?}");
+            assert_eq!(peer.requests().len(), 1, "{written:?}: not asked again");
+        });
     }
+    cases.join_all().await;
 }
 
 #[tokio::test]
 async fn pieces_of_an_answer_may_take_their_time_as_long_as_they_come() {
-    let gap = Duration::from_millis(60);
+    let gap = Duration::from_millis(300);
     let peer = Peer::start(move |mut wire: Wire, _| async move {
         wire.request().await;
-        wire.write("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n").await;
-        for _ in 0..6 {
-            tokio::time::sleep(gap / 2).await;
+        wire.write("HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n").await;
+        for _ in 0..8 {
+            tokio::time::sleep(gap / 6).await;
             wire.write("x").await;
         }
     })
     .await;
-    let worker = upstreams(&[peer.url()], Settings { first_byte_timeout: gap * 3, ..settings() }).worker();
-    assert_eq!(text(get(worker.site(0)).await.expect("a head")).await.expect("the body"), "xxxxxx");
+    let worker = upstreams(&[peer.url()], Settings { first_byte_timeout: gap, ..settings() }).worker();
+    assert_eq!(text(get(worker.site(0)).await.expect("a head")).await.expect("the body"), "xxxxxxxx");
 }
 
 #[tokio::test]

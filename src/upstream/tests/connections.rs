@@ -190,7 +190,7 @@ async fn connections_that_must_not_be_reused_are_not() {
 #[tokio::test]
 async fn idle_connections_are_few_and_go_after_a_while() {
     let peer = Peer::start(answer_all).await;
-    let worker = upstreams(&[peer.url()], Settings { idle_max: 2, idle_timeout: Duration::from_millis(100), ..settings() }).worker();
+    let worker = upstreams(&[peer.url()], Settings { idle_max: 2, idle_timeout: Duration::from_millis(400), ..settings() }).worker();
     let site = worker.site(0);
     let answers = tokio::join!(get(site), get(site), get(site));
     let outstanding = site.pool(0).outstanding();
@@ -231,4 +231,39 @@ async fn an_answer_or_a_wait_that_is_given_up_ends_its_connection() {
     }
     assert_eq!(on_closed.recv().await, Some(1));
     assert_eq!(worker.site(0).pool(0).outstanding(), 0);
+}
+
+/// The server's last word is with the kernel, and this thread has not been told when the next request comes.
+#[tokio::test]
+async fn news_that_nobody_has_read_yet_is_heard_before_a_post_is_risked() {
+    use std::io::{Read, Write};
+    use std::sync::mpsc::channel;
+
+    for last_word in ["", "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"] {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let url = format!("http://{}", listener.local_addr().expect("a bound listener"));
+        let ((go, on_go), (said, on_said)) = (channel(), channel());
+        let server = std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            let (mut first, _) = listener.accept().expect("a connection");
+            assert_ne!(first.read(&mut buffer).expect("a request"), 0);
+            first.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").expect("the gate listens");
+            on_go.recv().expect("the test goes on");
+            first.write_all(last_word.as_bytes()).expect("the gate listens");
+            first.shutdown(std::net::Shutdown::Write).expect("it is open");
+            said.send(()).expect("the test waits");
+            let (mut second, _) = listener.accept().expect("a connection");
+            assert_ne!(second.read(&mut buffer).expect("a request"), 0);
+            second.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ngood").expect("the gate listens");
+            assert_eq!(first.read(&mut buffer).unwrap_or(0), 0, "nothing more came on the first connection");
+        });
+        let worker = upstreams(&[url], settings()).worker();
+        text(get(worker.site(0)).await.expect("an answer")).await.expect("a body");
+        assert_eq!(worker.site(0).pool(0).idle_count(), 1);
+        // Blocking is the point: the runtime must not look at its sockets in between.
+        go.send(()).expect("the server waits");
+        on_said.recv().expect("the server goes on");
+        assert_eq!(text(post(worker.site(0)).await.expect("an answer")).await.expect("a body"), "good", "{last_word:?}");
+        server.join().expect("the server saw what it should");
+    }
 }

@@ -199,7 +199,7 @@ async fn a_connect_that_hangs_is_given_up_and_the_other_server_asked() {
         filler
     });
     let peer = Peer::start(answer_all).await;
-    let quick = Settings { connect_timeout: Duration::from_millis(60), ..settings() };
+    let quick = Settings { connect_timeout: Duration::from_millis(250), ..settings() };
     let worker = upstreams(&[format!("http://{hanging}"), peer.url()], quick).worker();
     let asked = AtomicUsize::new(0);
     for _ in 0..4 {
