@@ -1,6 +1,47 @@
 //! How connections come in: bind, accept, TLS, the guard before HTTP/1, one connection, drain.
+//!
+//! This room knows nothing of tokens, sites or replies: it gives its [`Service`] either a lawful request or the [`Violation`] that came in
+//! the place of one, with the facts of the [`Connection`], and writes whatever the service answers.
+//!
+//! ```text
+//! accept -> (PROXY protocol) -> pace -> (TLS) -> guard -> hyper HTTP/1 -> service
+//!                                            `-> hyper HTTP/2 -> rules again -> service
+//! ```
+//!
+//! Everything is built first: [`socket::open`] binds, [`accept::assemble`] makes the workers, and each thread runs [`accept::run`].
+//!
+//! [`Violation`]: violation::Violation
+//! [`Connection`]: connection::Connection
 
+pub mod accept;
+mod bound;
+pub mod certificate;
+mod chunk;
+mod clock;
+pub mod connection;
+pub mod drain;
+pub mod gauges;
+mod guard;
+mod h2;
+mod head;
+mod pace;
+mod proxy;
+mod serve;
+pub mod socket;
+pub mod tls;
+pub mod violation;
+
+use std::error::Error;
+use std::sync::Arc;
 use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use hyper::body::Incoming;
+
+use crate::listener::connection::Connection;
+use crate::listener::violation::Violation;
 
 /// Every bound on what a peer may take; complete and checked.
 #[derive(Clone, Debug)]
@@ -9,7 +50,7 @@ pub struct Bounds {
     pub header_bytes_max: usize,
     /// Header fields of one request.
     pub header_count_max: usize,
-    /// The request target, in bytes.
+    /// The request target, in bytes; 65534 at most, which is hyper's own bound.
     pub target_bytes_max: usize,
     /// TLS handshake, and the PROXY protocol header before it.
     pub handshake_timeout: Duration,
@@ -28,3 +69,22 @@ pub struct Bounds {
     /// From the signal to the last cut.
     pub drain_timeout: Duration,
 }
+
+/// What comes to the service.
+pub enum Arrival {
+    /// Lawful as far as HTTP goes. Its body may still end with an error behind which [`Violation::behind`] finds a violation.
+    Request(Request<Incoming>),
+    /// In the place of a request: it is answered, and over HTTP/1 the connection closes with the answer.
+    Violation(Violation),
+}
+
+/// Who answers. It is cloned for every request, so clones should be cheap.
+pub trait Service: Clone + Send + 'static {
+    type Body: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static;
+
+    /// The future is dropped where the client goes away first.
+    fn call(&self, connection: &Arc<Connection>, arrival: Arrival) -> impl Future<Output = Response<Self::Body>> + Send;
+}
+
+#[cfg(test)]
+mod tests;
