@@ -8,6 +8,7 @@ pub mod check;
 pub mod checked;
 pub mod quantity;
 pub mod report;
+pub mod rules;
 pub mod section;
 pub mod written;
 

@@ -118,9 +118,7 @@ pub(super) async fn connection<S: Service>(stream: TcpStream, origin: Origin, mu
     };
     let facts = |local, client, sni, h2| Arc::new(Connection::new(origin.entrance, origin.peer, client, local, sni, h2));
     let end = match ended {
-        Opened { local, client, stream: Opening::Plain(stream) } => {
-            http1(stream, facts(local, client, None, false), &lane, service).await
-        }
+        Opened { local, client, stream: Opening::Plain(stream) } => http1(stream, facts(local, client, None, false), &lane, service).await,
         Opened { local, client, stream: Opening::Tls(stream) } => {
             let session = stream.get_ref().1;
             let sni = session.server_name().map(|name| name.to_ascii_lowercase().into_boxed_str());

@@ -50,7 +50,10 @@ impl fmt::Display for BindError {
                 write!(f, "the port is taken; `ss -ltnp 'sport = :{port}'` shows by whom: stop that, or configure another port")
             }
             io::ErrorKind::PermissionDenied => {
-                write!(f, "no permission; use a port from 1024 on, grant CAP_NET_BIND_SERVICE, or pass the socket in (systemd socket activation)")
+                write!(
+                    f,
+                    "no permission; use a port from 1024 on, grant CAP_NET_BIND_SERVICE, or pass the socket in (systemd socket activation)"
+                )
             }
             io::ErrorKind::AddrNotAvailable => write!(f, "this machine has no such address; `ip address` shows which it has"),
             _ => write!(f, "{}", self.source),
@@ -78,7 +81,11 @@ pub fn open(listens: &[Listen], workers: usize, inherited: Vec<(String, TcpListe
     }
     for (name, socket) in unnamed {
         let address = socket.local_addr().map(|address| address.to_string()).unwrap_or_default();
-        tracing::warn!(name, address, "inherited socket is not used: its name is none of `https`, `http`, `behind-proxy`, or not configured");
+        tracing::warn!(
+            name,
+            address,
+            "inherited socket is not used: its name is none of `https`, `http`, `behind-proxy`, or not configured"
+        );
     }
     Ok(doors)
 }

@@ -22,13 +22,13 @@ pub struct Rules {
     pub catalogue: Catalogue,
     /// Doctypes and RPCs that the operator opened although they are sensitive.
     pub opened: Vec<Box<str>>,
-    /// Paths that the operator opened, longest prefix first.
+    /// Paths that the operator opened, the longest first.
     pub paths: Vec<OpenPath>,
 }
 
-/// `[[site.route]]`: a path prefix outside `/api`, and the scope it asks for.
+/// `[[site.route]]`: a path outside `/api` (with a trailing slash, all below it), and the scope it asks for.
 pub struct OpenPath {
-    pub prefix: Box<str>,
+    pub path: Box<str>,
     pub verbs: Vec<Verb>,
     pub scope: Box<str>,
 }
@@ -80,6 +80,18 @@ pub struct Classified<'a> {
     pub body: Option<Vec<u8>>,
 }
 
+impl Draft<'_> {
+    /// The target for the upstream, path and query, of a request whose body cannot change them.
+    pub fn target(&self) -> String {
+        let mut target = self.route.to_path();
+        if !self.query.is_empty() {
+            target.push('?');
+            self.query.write(&mut target);
+        }
+        target
+    }
+}
+
 impl Rules {
     /// Reads the head: method, path, query keys and kind of body.
     pub fn head<'a>(&self, head: Head<'a>) -> Result<Draft<'a>, Refusal> {
@@ -128,7 +140,7 @@ impl Rules {
     }
 
     fn open_path(&self, path: &str) -> Option<&OpenPath> {
-        self.paths.iter().find(|open| path.starts_with(&*open.prefix))
+        self.paths.iter().find(|open| *path == *open.path || (open.path.ends_with('/') && path.starts_with(&*open.path)))
     }
 
     /// Reads the body, if any, and says what the request would do.

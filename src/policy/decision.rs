@@ -10,6 +10,11 @@ use crate::policy::scope::{Effect, Scope, Scopes};
 #[derive(Debug)]
 pub struct Permit(());
 
+/// That a token allows something at all, and may have a body read on its behalf. Not yet a [`Permit`]: a streamed upload gets one when all
+/// its fields are known, and before its last byte goes.
+#[derive(Debug)]
+pub struct Provisional(());
+
 /// What the operator's names for scopes mean: `[scope.crm] grants = [...]`.
 #[derive(Clone, Debug, Default)]
 pub struct NamedScopes(HashMap<Box<str>, Scopes>);
@@ -24,16 +29,18 @@ impl NamedScopes {
         if self.allow(scopes, operation) { Ok(Permit(())) } else { Err(insufficient(operation)) }
     }
 
-    /// Whether `scopes` could allow anything of that effect: asked before a body is read.
-    pub fn could_allow(&self, scopes: &Scopes, effect: Effect) -> bool {
-        self.every(scopes).any(|scopes| {
-            scopes.broad(effect)
-                || scopes.narrow().iter().any(|scope| match scope {
-                    Scope::Doctype(of, _) => *of == effect,
-                    Scope::Rpc(_) | Scope::RpcsBelow(_) => true,
-                    Scope::All | Scope::Broad(_) | Scope::Identity(_) | Scope::Named(_) => false,
-                })
-        })
+    /// Refuses scopes that allow no operation whatever (identity alone, names that nobody configured) before a body is read.
+    pub fn foresee(&self, scopes: &Scopes) -> Result<Provisional, Refusal> {
+        let effects = [Effect::Read, Effect::Write, Effect::Delete];
+        let useful = |scopes: &Scopes| {
+            effects.into_iter().any(|effect| scopes.broad(effect))
+                || scopes.narrow().iter().any(|scope| matches!(scope, Scope::Doctype(..) | Scope::Rpc(_) | Scope::RpcsBelow(_)))
+        };
+        if self.every(scopes).any(useful) {
+            return Ok(Provisional(()));
+        }
+        let message = "the token's scopes allow no operation";
+        Err(Refusal { scope: Some("write".into()), ..Refusal::new(Reason::InsufficientScope, message) })
     }
 
     fn allow(&self, scopes: &Scopes, operation: &Operation<'_>) -> bool {
