@@ -5,6 +5,10 @@
 //! the source.
 
 mod bypass;
+mod clients;
+mod commands;
 mod edge;
+mod house;
 mod ordinary;
+mod store;
 mod support;

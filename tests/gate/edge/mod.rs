@@ -4,6 +4,7 @@ mod answers;
 mod audit;
 mod authorization;
 mod cors;
+mod exhaustion;
 mod framing;
 mod headers;
 mod http2;

@@ -13,7 +13,7 @@ fn a_token_over_plain_http_is_403_and_never_redirected() {
     let requests = [
         request("GET", "/api/resource/ToDo", &token),
         request("POST", "/api/resource/ToDo", &token),
-        format!("GET /api/resource/ToDo HTTP/1.1\r\nHost: fake.test\r\nAuthorization: token a:b\r\n\r\n"),
+        "GET /api/resource/ToDo HTTP/1.1\r\nHost: fake.test\r\nAuthorization: token a:b\r\n\r\n".to_owned(),
         format!("GET /api/resource/ToDo HTTP/1.1\r\nHost: fake.test\r\nauthorization: {token}\r\n\r\n"),
         format!("GET /api/resource/ToDo?access_token={token} HTTP/1.1\r\nHost: fake.test\r\n\r\n"),
         format!("GET /api/resource/ToDo?%61ccess_token={token} HTTP/1.1\r\nHost: fake.test\r\n\r\n"),

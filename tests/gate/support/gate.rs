@@ -32,7 +32,6 @@ pub struct Ready {
     #[serde(default)]
     pub behind_proxy: Vec<SocketAddr>,
     pub metrics: Option<SocketAddr>,
-    pub admin: Option<PathBuf>,
 }
 
 pub struct Gate {
@@ -58,7 +57,10 @@ impl Gate {
         if let Some(redis) = &setup.redis {
             put_client(redis, &json!({"v": 1, "id": CLIENT, "name": "App", "scopes": "all", "enabled": true, "created": now()}));
         }
-        let mut process = Process::spawn(command(&config, &["serve", "--ready-json"]));
+        let mut process = Process::spawn(match setup.descriptors {
+            Some(count) => limited(&config, count),
+            None => command(&config, &["serve", "--ready-json"]),
+        });
         let line = process.first_line();
         let ready = serde_json::from_str(&line)
             .unwrap_or_else(|error| panic!("the ready line is not as expected ({error}): {line:?}\n{}", process.end_now()));
@@ -127,12 +129,7 @@ impl Gate {
         signal(self.process.pid, name);
     }
 
-    /// Runs another command of the binary on the same config.
-    pub fn cli(&self, arguments: &[&str]) -> Output {
-        cli(&self.config, arguments)
-    }
-
-    /// The same; it must succeed, and what it prints is JSON.
+    /// Runs another command of the binary on the same config; it must succeed, and what it prints is JSON.
     pub fn cli_json(&self, arguments: &[&str]) -> Value {
         cli_json(&self.config, arguments)
     }
@@ -225,6 +222,14 @@ fn audit_records(file: &Path) -> Vec<Value> {
 fn command(config: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_scopegate"));
     command.args(arguments).arg("--config").arg(config).env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    command
+}
+
+/// `serve` with a bound on open files, which the shell sets before it becomes the gate.
+fn limited(config: &Path, descriptors: u32) -> Command {
+    let mut command = Command::new("sh");
+    let script = format!("ulimit -n {descriptors}; exec \"$0\" serve --ready-json --config \"$1\"");
+    command.args(["-c", &script, env!("CARGO_BIN_EXE_scopegate")]).arg(config);
     command
 }
 

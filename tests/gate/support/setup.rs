@@ -21,6 +21,8 @@ pub struct Setup {
     pub dir: TempDir,
     pub certificate: Certificate,
     pub redis: Option<Redis>,
+    /// How many files the gate may open, sockets among them; `None` for as many as the test itself.
+    pub descriptors: Option<u32>,
     config: Table,
 }
 
@@ -31,10 +33,15 @@ impl Setup {
     }
 
     pub fn on(redis: Redis, upstream: &str) -> Self {
-        let mut setup = Self::bare(upstream);
-        setup
-            .merge(&format!("[store]\nkind = \"redis\"\nurl = \"{}\"\nlookup_timeout = \"500ms\"\nrevocation_bound = \"1s\"", redis.url()));
+        let mut setup = Self::redis_at(&redis.url(), upstream);
         setup.redis = Some(redis);
+        setup
+    }
+
+    /// The same on a Redis that is somewhere else, or nowhere.
+    pub fn redis_at(url: &str, upstream: &str) -> Self {
+        let mut setup = Self::bare(upstream);
+        setup.merge(&format!("[store]\nkind = \"redis\"\nurl = \"{url}\"\nlookup_timeout = \"500ms\"\nrevocation_bound = \"1s\""));
         setup
     }
 
@@ -87,7 +94,7 @@ impl Setup {
             audit = at("audit.log"),
             admin = at("admin.sock"),
         );
-        Self { dir, certificate, redis: None, config: config.parse().expect("the test's config is TOML") }
+        Self { dir, certificate, redis: None, descriptors: None, config: config.parse().expect("the test's config is TOML") }
     }
 
     /// Lays `text` over the config: tables are merged, everything else is replaced.
@@ -126,6 +133,12 @@ impl Setup {
         let path = self.dir.path().join("scopegate.toml");
         fs::write(&path, self.config.to_string()).expect("the directory is ours");
         path
+    }
+
+    /// The gate may open this many files.
+    pub fn descriptors(mut self, count: u32) -> Self {
+        self.descriptors = Some(count);
+        self
     }
 
     pub fn start(self) -> Gate {

@@ -105,10 +105,6 @@ impl Wire {
         self.read_reply(false).unwrap_or_else(|error| panic!("the answer is cut short: {error}"))
     }
 
-    pub fn reply_to_head(&mut self) -> Option<Reply> {
-        self.read_reply(true).unwrap_or_else(|error| panic!("the answer is cut short: {error}"))
-    }
-
     /// The next answer, or how it was cut short.
     pub fn try_reply(&mut self) -> io::Result<Option<Reply>> {
         self.read_reply(false)
