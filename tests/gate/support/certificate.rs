@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -27,6 +28,7 @@ impl Certificate {
         let (cert_file, key_file) = (dir.join(format!("{stem}.pem")), dir.join(format!("{stem}.key")));
         fs::write(&cert_file, made.cert.pem()).expect("the directory is ours");
         fs::write(&key_file, made.signing_key.serialize_pem()).expect("the directory is ours");
+        fs::set_permissions(&key_file, fs::Permissions::from_mode(0o600)).expect("the file is ours");
         Self { cert_file, key_file }
     }
 
