@@ -87,7 +87,7 @@ impl AuditRecord<'_> {
     pub fn write(&self, line: &mut Vec<u8>) {
         line.extend_from_slice(b"{\"time\":\"");
         write_time(self.began, line);
-        line.extend_from_slice(b"\",\"request\":\"");
+        line.extend_from_slice(b"\",\"request_id\":\"");
         line.extend_from_slice(self.request_id.as_bytes());
         line.push(b'"');
         text(line, "site", self.site);

@@ -2,7 +2,12 @@
 //!
 //! The rooms stand here in reading order; `src/README.md` is the map.
 
+pub mod app;
 pub mod config;
+pub mod router;
+
+pub mod admin;
+pub mod gateway;
 
 pub mod audit;
 pub mod limiter;
@@ -15,3 +20,4 @@ pub mod policy;
 
 pub mod pocket;
 pub mod reply;
+pub mod telemetry;

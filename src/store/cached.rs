@@ -183,6 +183,11 @@ impl CachedStore {
         }
     }
 
+    /// Whether a live record of the token was read a moment ago. It is not asked for, and may no longer count.
+    pub fn knows(&self, site: SiteId, hash: &TokenHash) -> bool {
+        self.knowledge.tokens.contains_key(&TokenKey { site, hash: *hash })
+    }
+
     /// The next request with this token asks the store.
     pub async fn forget_token(&self, site: SiteId, hash: &TokenHash) {
         let key = TokenKey { site, hash: *hash };

@@ -78,7 +78,8 @@ fn client() -> Vec<Rpc> {
         write("frappe.client.insert").on_document("doc"),
         write("frappe.client.insert_many").on_documents("docs"),
         write("frappe.client.save").on_document("doc"),
-        write("frappe.client.submit").on_document("doc"),
+        // The Python client says `doclist`, which older Frappe took.
+        write("frappe.client.submit").maybe_document("doc").maybe_document("doclist"),
         // Voids the document and keeps it (FACTS W10).
         write("frappe.client.cancel").on("doctype"),
         write("frappe.client.set_value").on("doctype").maybe_document("fieldname"),

@@ -1,0 +1,149 @@
+//! What the operator's machines ask: `/metrics`, `/livez`, `/readyz`, on a port of their own; and `status`, for himself.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use axum::{Json, Router};
+use prometheus_client::registry::Registry;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use crate::app::Running;
+use crate::listener::violation::Violation;
+use crate::telemetry::{Metrics, Reading};
+
+/// What OpenMetrics text is called.
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+struct Observed {
+    running: Arc<Running>,
+    registry: Registry,
+}
+
+/// Serves the metrics port until the process ends.
+pub async fn serve(listener: TcpListener, running: Arc<Running>) {
+    let told = Arc::downgrade(&running);
+    let readings = Box::new(move || told.upgrade().map(|running| running.readings()).unwrap_or_default());
+    let mut registry = Registry::with_prefix("scopegate");
+    registry.register_collector(Box::new(Metrics::new(running.counters.clone(), readings)));
+    let router = Router::new()
+        .route("/metrics", get(metrics))
+        .route("/livez", get(|| async { "ok\n" }))
+        .route("/readyz", get(readyz))
+        .with_state(Arc::new(Observed { running, registry }));
+    if let Err(error) = axum::serve(listener, router).await {
+        tracing::error!(%error, "the metrics port is no longer served");
+    }
+}
+
+async fn metrics(State(observed): State<Arc<Observed>>) -> impl IntoResponse {
+    let mut text = String::new();
+    match prometheus_client::encoding::text::encode(&mut text, &observed.registry) {
+        Ok(()) => (StatusCode::OK, [(header::CONTENT_TYPE, OPEN_METRICS)], text),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, [(header::CONTENT_TYPE, "text/plain")], error.to_string()),
+    }
+}
+
+/// Ready to take requests: not draining, and the store answers. An upstream that is down does not count: clients are better told so by
+/// the gate than by whatever stands before it.
+async fn readyz(State(observed): State<Arc<Observed>>) -> impl IntoResponse {
+    let draining = observed.running.drain.begun();
+    let store = observed.running.store.ping().await;
+    let ready = !draining && store.is_ok();
+    let upstreams = observed.running.reachable();
+    let body = json!({"ready": ready, "draining": draining, "store": store.is_ok(), "sites": upstreams});
+    (if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, Json(body))
+}
+
+impl Running {
+    /// Whether each site has a server that is up, as far as is known.
+    fn reachable(&self) -> serde_json::Map<String, Value> {
+        let generation = self.generation.load();
+        let sites = generation.names.iter().enumerate();
+        sites.map(|(index, name)| (name.to_string(), Value::from(generation.upstreams.is_reachable(index)))).collect()
+    }
+
+    /// What `scopegate status` shows.
+    pub(super) fn status(&self) -> Value {
+        let generation = self.generation.load();
+        let servers: Vec<Value> = generation
+            .upstreams
+            .status()
+            .into_iter()
+            .map(|server| json!({"server": server.server, "healthy": server.healthy, "failures": server.failures}))
+            .collect();
+        let sites: Vec<Value> = generation.names.iter().map(|name| json!({"name": name})).collect();
+        let gauges = &self.lobby.gauges;
+        let certificates: Vec<Value> = self
+            .tls
+            .iter()
+            .flat_map(|tls| tls.expiries())
+            .map(|(file, expires)| json!({"file": file, "expires": expires.unix()}))
+            .collect();
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "started": self.started.unix(),
+            "store": {"kind": self.store.kind()},
+            "sites": sites,
+            "servers": servers,
+            "cache": {"entries": self.cached.len(), "hits": self.cached.hits(), "misses": self.cached.misses()},
+            "connections": {
+                "open": self.lobby.open(),
+                "accepted": gauges.accepted.value(),
+                "refused": gauges.refused_total.value() + gauges.refused_address.value(),
+            },
+            "certificates": certificates,
+            "audit": {"lost": self.audit.lost()},
+        })
+    }
+
+    fn readings(&self) -> Vec<Reading> {
+        let gauges = &self.lobby.gauges;
+        let one = |name, help, counter, value| Reading { name, help, counter, values: vec![(Vec::new(), value)] };
+        let labelled = |name, help, counter, label: &'static str, values: Vec<(&str, u64)>| Reading {
+            name,
+            help,
+            counter,
+            values: values.into_iter().map(|(of, value)| (vec![(label, of.to_owned())], value)).collect(),
+        };
+        let violations = Violation::ALL.into_iter().map(|violation| (violation.reason(), gauges.violations(violation))).collect();
+        let refused = vec![
+            ("total", gauges.refused_total.value()),
+            ("address", gauges.refused_address.value()),
+            ("untrusted", gauges.refused_untrusted.value()),
+        ];
+        let servers = self.generation.load().upstreams.status();
+        let certificates = self.tls.iter().flat_map(|tls| tls.expiries());
+        vec![
+            one("connections_open", "Connections open now", false, self.lobby.open() as u64),
+            one("connections_accepted", "Connections accepted", true, gauges.accepted.value()),
+            labelled("connections_refused", "Connections closed at once, by the bound they met", true, "bound", refused),
+            one("connections_too_slow", "Connections cut off because the peer took in too little", true, gauges.too_slow.value()),
+            one("connections_handed_over", "Connections given to a worker with fewer", true, gauges.handed_over.value()),
+            one("accept_errors", "Connections that could not be accepted", true, gauges.accept_errors.value()),
+            one("handshakes", "TLS handshakes", true, gauges.handshakes.value()),
+            one("handshakes_resumed", "TLS handshakes that resumed a session", true, gauges.handshakes_resumed.value()),
+            one("handshakes_failed", "TLS handshakes that failed", true, gauges.handshakes_failed.value()),
+            labelled("violations", "What was no request, by what was wrong with it", true, "reason", violations),
+            one("cache_entries", "Tokens in the cache", false, self.cached.len()),
+            one("cache_hits", "Tokens found in the cache", true, self.cached.hits()),
+            one("cache_misses", "Tokens looked up in the store", true, self.cached.misses()),
+            one("audit_lost", "Audit lines that could not be written", true, self.audit.lost()),
+            Reading {
+                name: "upstream_healthy",
+                help: "Whether a server is asked",
+                counter: false,
+                values: servers.into_iter().map(|server| (vec![("server", server.server)], u64::from(server.healthy))).collect(),
+            },
+            Reading {
+                name: "certificate_expires_seconds",
+                help: "When a certificate ends, since 1970",
+                counter: false,
+                values: certificates.map(|(file, expires)| (vec![("file", file.display().to_string())], expires.unix())).collect(),
+            },
+        ]
+    }
+}

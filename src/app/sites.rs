@@ -1,0 +1,169 @@
+//! From a checked configuration to what is served: sites, upstreams and limits, built whole and exchanged whole.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use foldhash::fast::RandomState;
+use http::HeaderValue;
+use ipnet::IpNet;
+use tokio::runtime::Handle;
+
+use crate::audit::AuditLog;
+use crate::config::checked::{self, Config, Rate};
+use crate::config::rules::{named_scopes, rules_of};
+use crate::gateway::credential::ClientKeys;
+use crate::gateway::site::{BodyBounds, Credential, Site};
+use crate::gateway::{Limits, Shared, Worker};
+use crate::limiter::{Addresses, Clock};
+use crate::listener::drain::Drain;
+use crate::policy::decision::NamedScopes;
+use crate::policy::quota::Quota;
+use crate::router::Table;
+use crate::store::cached::{CachedStore, SiteId};
+use crate::telemetry::WorkerCounters;
+use crate::upstream::credential::ApiKey;
+use crate::upstream::headers::HeaderSet;
+use crate::upstream::{SiteServers, Upstreams, health};
+
+/// The number of each site, by name: it outlives reloads, because cached tokens bear it.
+#[derive(Default)]
+pub struct Registry(HashMap<Arc<str>, SiteId>);
+
+impl Registry {
+    /// The number of a site, old or new.
+    fn register(&mut self, name: &Arc<str>) -> SiteId {
+        let next = SiteId(u32::try_from(self.0.len()).unwrap_or(u32::MAX));
+        *self.0.entry(name.clone()).or_insert(next)
+    }
+
+    /// The number of a site that was registered.
+    pub fn id(&self, name: &str) -> SiteId {
+        self.0.get(name).copied().unwrap_or(SiteId(u32::MAX))
+    }
+}
+
+/// What lives on when the configuration is read again.
+pub struct Ingredients {
+    pub store: Arc<CachedStore>,
+    pub keys: Arc<ClientKeys>,
+    pub clock: Clock,
+    pub complained: Arc<AtomicU64>,
+}
+
+/// Everything that one reading of the configuration says about what is served.
+pub struct Generation {
+    hosts: Arc<HashMap<Box<str>, Arc<Site>, RandomState>>,
+    pub names: Vec<Arc<str>>,
+    pub upstreams: Arc<Upstreams>,
+    shared: Arc<Shared>,
+    trusted_proxies: Arc<[IpNet]>,
+    pub https_port: Option<u16>,
+    /// Ends the health checks.
+    end: Drain,
+}
+
+impl Generation {
+    /// Builds it. The error names what is wrong with the configuration.
+    pub fn new(config: &Config, https_port: Option<u16>, registry: &mut Registry, ingredients: &Ingredients) -> Result<Self, String> {
+        let servers = config.sites.iter().map(servers_of).collect();
+        let upstreams = Upstreams::new(servers).map_err(|error| error.to_string())?;
+        let scopes = Arc::new(named_scopes(config));
+        let mut hosts = HashMap::with_hasher(RandomState::default());
+        for (upstream, site) in config.sites.iter().enumerate() {
+            let built = Arc::new(site_of(config, site, upstream, registry.register(&site.name), &scopes)?);
+            for host in &site.hosts {
+                hosts.insert(host.clone(), built.clone());
+            }
+        }
+        let shared = Shared {
+            store: ingredients.store.clone(),
+            keys: ingredients.keys.clone(),
+            limits: limits_of(&config.rates),
+            clock: ingredients.clock,
+            complained: ingredients.complained.clone(),
+        };
+        Ok(Self {
+            hosts: Arc::new(hosts),
+            names: config.sites.iter().map(|site| site.name.clone()).collect(),
+            upstreams,
+            shared: Arc::new(shared),
+            trusted_proxies: config.listen.trusted_proxies.clone().into(),
+            https_port,
+            end: Drain::new(),
+        })
+    }
+
+    /// The table of one worker thread, with connections to the upstreams of its own.
+    pub fn table(&self, log: Arc<AuditLog>, counters: Arc<WorkerCounters>) -> Table {
+        Table {
+            hosts: self.hosts.clone(),
+            trusted_proxies: self.trusted_proxies.clone(),
+            https_port: self.https_port,
+            worker: Worker { shared: self.shared.clone(), log, counters, upstreams: self.upstreams.worker() },
+        }
+    }
+
+    /// Starts the health checks.
+    pub fn watch(&self, control: &Handle) {
+        let end = self.end.clone();
+        control.spawn(health::watch(self.upstreams.clone(), async move { end.wait().await }));
+    }
+
+    /// Ends them; requests that are under way go on with what they have.
+    pub fn stop(&self) {
+        self.end.begin();
+    }
+}
+
+fn servers_of(site: &checked::Site) -> SiteServers {
+    SiteServers {
+        frappe_site: site.frappe_site.clone(),
+        servers: site.servers.clone(),
+        settings: site.upstream.clone(),
+        ca: site.upstream_ca.clone(),
+    }
+}
+
+fn site_of(config: &Config, site: &checked::Site, upstream: usize, id: SiteId, scopes: &Arc<NamedScopes>) -> Result<Site, String> {
+    let wrong = |what: &str| format!("site `{}`: {what}", site.name);
+    let credential = match &site.credential {
+        checked::Credential::Forward => Credential::Forward,
+        checked::Credential::ApiKey(key) => {
+            let key = ApiKey::parse(key.reveal()).map_err(|error| wrong(&error.to_string()))?;
+            Credential::ApiKey { of_site: key.header() }
+        }
+    };
+    let origins = site.cors_origins.iter().map(|origin| HeaderValue::from_str(origin));
+    Ok(Site {
+        id,
+        upstream,
+        name: site.name.clone(),
+        rules: Arc::new(rules_of(config, site).map_err(|error| wrong(&error))?),
+        scopes: scopes.clone(),
+        credential,
+        frappe_site: HeaderValue::from_str(&site.frappe_site).map_err(|_| wrong("`frappe_site` cannot stand in a header"))?,
+        extra_headers: HeaderSet::parse(&site.request_headers).map_err(|error| wrong(&error))?,
+        origins: origins.collect::<Result<_, _>>().map_err(|_| wrong("an origin cannot stand in a header"))?,
+        keep_tracebacks: site.keep_tracebacks,
+        challenge: format!("Bearer realm=\"{}\"", site.name),
+        bodies: BodyBounds {
+            body_bytes_max: config.body.body_bytes_max,
+            upload_bytes_max: config.body.upload_bytes_max,
+            body_timeout: config.body.body_timeout,
+            body_rate_min: config.body.body_rate_min,
+        },
+    })
+}
+
+fn limits_of(rates: &checked::Rates) -> Limits {
+    Limits {
+        client: rates.client.map(quota_of),
+        address: rates.address.map(quota_of).map(Addresses::new),
+        failed_authentications: rates.failed_authentications.map(quota_of).map(Addresses::new),
+    }
+}
+
+fn quota_of(rate: Rate) -> Quota {
+    Quota { requests: rate.requests, period: rate.period, burst: rate.burst }
+}

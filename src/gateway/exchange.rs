@@ -1,0 +1,150 @@
+//! One request and what became of it: written to the audit log and counted exactly once, when it is dropped.
+//!
+//! It travels with the request and then with the body of the answer. Whatever ends the request (the last byte, a time limit, a client
+//! that goes away, a drain) drops it, so no path can forget the record.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::{HeaderValue, Method};
+
+use crate::audit::{self, AuditLog, AuditRecord, Outcome};
+use crate::policy::operation::{Operation, Target};
+use crate::policy::token::TokenHash;
+use crate::store::cached::Live;
+use crate::telemetry::WorkerCounters;
+
+pub struct Exchange {
+    log: Arc<AuditLog>,
+    counters: Arc<WorkerCounters>,
+    pub request_id: HeaderValue,
+    /// Since 1970.
+    pub began: Duration,
+    pub started: Instant,
+    pub address: IpAddr,
+    method: Method,
+    pub site: Option<Arc<str>>,
+    pub token: Option<TokenHash>,
+    pub live: Option<Arc<Live>>,
+    pub subject: Subject,
+    pub allowed: bool,
+    /// Whether the answer is a no of the gate's own, be it the rules' or for want of an upstream.
+    pub refused: bool,
+    pub reason: &'static str,
+    pub status: u16,
+    pub timed_out: bool,
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+    /// Until the head of the upstream's answer.
+    pub upstream: Option<Duration>,
+    /// Whether the answer is out to its last byte.
+    pub complete: bool,
+}
+
+/// What the operation was, in the words of the record.
+#[derive(Default)]
+pub struct Subject {
+    effect: Option<&'static str>,
+    doctype: Option<Box<str>>,
+    name: Option<Box<str>>,
+    rpc: Option<Box<str>>,
+}
+
+impl Subject {
+    pub fn of(operation: &Operation<'_>) -> Self {
+        let doctypes = || operation.doctypes().collect::<Vec<_>>().join(", ").into_boxed_str();
+        let mut subject = Self { effect: Some(operation.effect.as_str()), ..Self::default() };
+        match &operation.target {
+            Target::Doctype { doctype } => subject.doctype = Some(doctype.as_ref().into()),
+            Target::Document { doctype, name } => {
+                subject.doctype = Some(doctype.as_ref().into());
+                subject.name = Some(name.as_ref().into());
+            }
+            Target::Rpc { name, doctypes: named } => {
+                subject.rpc = Some(name.as_ref().into());
+                subject.doctype = (!named.is_empty()).then(doctypes);
+            }
+            Target::Path { path, .. } => subject.name = Some(path.as_ref().into()),
+        }
+        subject
+    }
+}
+
+impl Exchange {
+    pub fn begin(log: Arc<AuditLog>, counters: Arc<WorkerCounters>, request_id: HeaderValue, address: IpAddr, method: Method) -> Self {
+        Self {
+            log,
+            counters,
+            request_id,
+            began: audit::now(),
+            started: Instant::now(),
+            address,
+            method,
+            site: None,
+            token: None,
+            live: None,
+            subject: Subject::default(),
+            allowed: false,
+            refused: false,
+            reason: "unanswered",
+            status: 0,
+            timed_out: false,
+            bytes_in: 0,
+            bytes_out: 0,
+            upstream: None,
+            complete: false,
+        }
+    }
+
+    /// Remembers what the request would do.
+    pub fn classified(&mut self, operation: &Operation<'_>) {
+        self.subject = Subject::of(operation);
+    }
+
+    fn outcome(&self) -> Outcome {
+        if self.timed_out {
+            Outcome::TimedOut
+        } else if !self.complete {
+            Outcome::Abandoned
+        } else if self.refused {
+            Outcome::Refused
+        } else {
+            Outcome::Served
+        }
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        let total = self.started.elapsed();
+        let outcome = self.outcome();
+        self.counters.count(self.status, self.reason, outcome.as_str(), total, self.upstream);
+        let mut fingerprint = [0; 16];
+        let token = self.token.as_ref().map(|token| token.write_fingerprint(&mut fingerprint));
+        let record = self.live.as_ref().map(|live| &live.record);
+        self.log.write(&AuditRecord {
+            began: self.began,
+            request_id: self.request_id.to_str().unwrap_or_default(),
+            site: self.site.as_deref(),
+            address: self.address,
+            client: record.map(|record| &*record.client),
+            user: record.map(|record| &*record.user),
+            token,
+            scopes: record.map(|record| record.scopes.as_str()),
+            method: self.method.as_str(),
+            effect: self.subject.effect,
+            doctype: self.subject.doctype.as_deref(),
+            name: self.subject.name.as_deref(),
+            rpc: self.subject.rpc.as_deref(),
+            allowed: self.allowed,
+            reason: self.reason,
+            status: self.status,
+            outcome,
+            bytes_in: self.bytes_in,
+            bytes_out: self.bytes_out,
+            total,
+            upstream: self.upstream,
+        });
+    }
+}

@@ -1,0 +1,187 @@
+//! Every no of the gateway, with its status, its stable reason and its headers.
+
+use std::time::Duration;
+
+use http::header::{ALLOW, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, StatusCode};
+
+use crate::limiter::TooMany;
+use crate::policy::refusal::{Reason, Refusal};
+use crate::reply::Reply;
+use crate::upstream::error::UpstreamError;
+
+/// How long a client should wait before it asks again when a store or an upstream is away, in seconds.
+const AWAY_RETRY_SECONDS: u64 = 2;
+
+/// Why the gateway says no.
+#[derive(Debug)]
+pub enum Rejection {
+    /// The rules say no, whoever asks or with these scopes.
+    Refused(Refusal),
+    /// No `Authorization` header at all.
+    NoToken,
+    /// Something that is no single Bearer token.
+    AuthorizationInvalid(&'static str),
+    TokenUnknown,
+    TokenExpired,
+    ClientDisabled,
+    ClientUnknown,
+    /// The store could not be asked: nobody knows whether the token is good.
+    StoreAway,
+    /// The credential for the upstream cannot be read.
+    CredentialAway,
+    LimitedByClient(TooMany),
+    LimitedByAddress(TooMany),
+    FailedTooOften(TooMany),
+    BodyTooLarge(u64),
+    BodySlow,
+    BodyBroken,
+    ContentEncoded,
+    HeaderRepeated(&'static str),
+    Upstream(UpstreamError),
+}
+
+impl Rejection {
+    /// Stable; for audit lines, metrics and clients.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Refused(refusal) => refusal.reason.code(),
+            Self::NoToken => "token_missing",
+            Self::AuthorizationInvalid(_) => "authorization_invalid",
+            Self::TokenUnknown => "token_unknown",
+            Self::TokenExpired => "token_expired",
+            Self::ClientDisabled => "client_disabled",
+            Self::ClientUnknown => "client_unknown",
+            Self::StoreAway => "store_unavailable",
+            Self::CredentialAway => "credential_unavailable",
+            Self::LimitedByClient(_) => "rate_client",
+            Self::LimitedByAddress(_) => "rate_address",
+            Self::FailedTooOften(_) => "rate_failed_authentications",
+            Self::BodyTooLarge(_) => Reason::BodyTooLarge.code(),
+            Self::BodySlow => "body_timeout",
+            Self::BodyBroken => "body_broken",
+            Self::ContentEncoded => "content_encoding",
+            Self::HeaderRepeated(_) => "header_repeated",
+            Self::Upstream(error) => error.code(),
+        }
+    }
+
+    /// Whether a time limit was what ended it.
+    pub fn timed_out(&self) -> bool {
+        matches!(self, Self::BodySlow | Self::Upstream(UpstreamError::Timeout(_)))
+    }
+
+    /// The answer. `challenge` begins the `WWW-Authenticate` of the site: scheme and realm.
+    pub fn into_reply(self, challenge: &str) -> Reply {
+        let code = self.code();
+        let reply = |status: StatusCode, message: &str| Reply::new(status, code, message);
+        let unauthorized = |message: &str| {
+            // RFC 6750 section 3.1: the sentence is ours, without quotes, and nothing the client sent.
+            let value = format!("{challenge}, error=\"invalid_token\", error_description=\"{message}\"");
+            reply(StatusCode::UNAUTHORIZED, message).with(WWW_AUTHENTICATE, header(&value))
+        };
+        match self {
+            Self::Refused(refusal) => refused(refusal, challenge),
+            // RFC 6750 section 3.1: no error code for a request without credentials.
+            Self::NoToken => {
+                reply(StatusCode::UNAUTHORIZED, "this needs a token in the Authorization header").with(WWW_AUTHENTICATE, header(challenge))
+            }
+            Self::AuthorizationInvalid(message) => unauthorized(message),
+            Self::TokenUnknown => unauthorized("the token is not known here"),
+            Self::TokenExpired => unauthorized("the token has expired"),
+            Self::ClientDisabled => unauthorized("the client of the token is disabled"),
+            Self::ClientUnknown => unauthorized("the client of the token is gone"),
+            Self::StoreAway => {
+                away(reply(StatusCode::SERVICE_UNAVAILABLE, "tokens cannot be checked at the moment; the token may be good"))
+            }
+            Self::CredentialAway => away(reply(StatusCode::SERVICE_UNAVAILABLE, "the request cannot be passed on at the moment")),
+            Self::LimitedByClient(too_many) => {
+                limited(reply(StatusCode::TOO_MANY_REQUESTS, "this client has used up its quota"), "client", too_many)
+            }
+            Self::LimitedByAddress(too_many) => {
+                limited(reply(StatusCode::TOO_MANY_REQUESTS, "this address has used up its quota"), "address", too_many)
+            }
+            Self::FailedTooOften(too_many) => limited(
+                reply(StatusCode::TOO_MANY_REQUESTS, "too many unknown tokens came from this address"),
+                "failed-authentications",
+                too_many,
+            ),
+            Self::BodyTooLarge(most) => reply(StatusCode::PAYLOAD_TOO_LARGE, &format!("the body is larger than {most} bytes")),
+            Self::BodySlow => reply(StatusCode::REQUEST_TIMEOUT, "the body came too slowly"),
+            Self::BodyBroken => reply(StatusCode::BAD_REQUEST, "the body broke off"),
+            Self::ContentEncoded => reply(StatusCode::UNSUPPORTED_MEDIA_TYPE, "a body with a Content-Encoding is not let through"),
+            Self::HeaderRepeated(name) => reply(StatusCode::BAD_REQUEST, &format!("the header {name} stands more than once")),
+            Self::Upstream(error) => {
+                let message = match &error {
+                    UpstreamError::Timeout(_) => "the site did not answer in time",
+                    UpstreamError::Body(_) => "the body broke off",
+                    _ => "the site could not be reached, or gave no proper answer",
+                };
+                reply(error.status(), message)
+            }
+        }
+    }
+}
+
+fn refused(refusal: Refusal, challenge: &str) -> Reply {
+    let status = StatusCode::from_u16(refusal.reason.status()).unwrap_or(StatusCode::BAD_REQUEST);
+    let mut reply = Reply::new(status, refusal.reason.code(), refusal.message);
+    if !refusal.allow.is_empty() {
+        reply = reply.with(ALLOW, header(&refusal.allow));
+    }
+    match (refusal.reason, refusal.scope) {
+        (Reason::InsufficientScope, Some(scope)) => {
+            let value =
+                format!("{challenge}, error=\"insufficient_scope\", error_description=\"the token lacks a scope\", scope=\"{scope}\"");
+            reply.with(WWW_AUTHENTICATE, header(&value))
+        }
+        // RFC 6750 section 3.1: a token in the wrong place is an invalid request.
+        (Reason::TokenMisplaced, _) => {
+            let value = format!("{challenge}, error=\"invalid_request\", error_description=\"the token is in the wrong place\"");
+            reply.with(WWW_AUTHENTICATE, header(&value))
+        }
+        _ => reply,
+    }
+}
+
+fn away(reply: Reply) -> Reply {
+    reply.with(RETRY_AFTER, HeaderValue::from(AWAY_RETRY_SECONDS))
+}
+
+pub const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+pub const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+
+fn limited(reply: Reply, policy: &str, too_many: TooMany) -> Reply {
+    let seconds = seconds_up(too_many.retry_after);
+    reply
+        .with(RETRY_AFTER, HeaderValue::from(seconds))
+        .with(RATE_LIMIT_POLICY, header(&policy_field(policy, &too_many.quota)))
+        .with(RATE_LIMIT, header(&format!("\"{policy}\";r=0;t={seconds}")))
+}
+
+/// `"client";q=100;w=60` (draft-ietf-httpapi-ratelimit-headers section 3).
+pub fn policy_field(policy: &str, quota: &crate::policy::quota::Quota) -> String {
+    format!("\"{policy}\";q={};w={}", quota.requests, seconds_up(quota.period))
+}
+
+/// Whole seconds, rounded up, at least one.
+pub fn seconds_up(time: Duration) -> u64 {
+    (time.as_secs() + u64::from(time.subsec_nanos() > 0)).max(1)
+}
+
+/// Header values here are built from configuration and our own sentences; what could not stand in a header is left out.
+fn header(value: &str) -> HeaderValue {
+    HeaderValue::from_str(value).unwrap_or(HeaderValue::from_static("Bearer"))
+}
+
+impl From<Refusal> for Rejection {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<UpstreamError> for Rejection {
+    fn from(error: UpstreamError) -> Self {
+        Self::Upstream(error)
+    }
+}

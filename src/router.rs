@@ -1,0 +1,212 @@
+//! Which service answers: by the entrance, the host and the path.
+//!
+//! `Host` picks the site, and nothing else of the request does. What comes in by plain HTTP is never served: a token on it has already
+//! been read along the way, so it is refused and not redirected (a redirect would look like it worked).
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use foldhash::fast::RandomState;
+use http::header::{AUTHORIZATION, COOKIE, HOST, LOCATION};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use ipnet::IpNet;
+
+use crate::gateway::body::GateBody;
+use crate::gateway::exchange::Exchange;
+use crate::gateway::site::Site;
+use crate::gateway::{self, Worker};
+use crate::listener::connection::{Connection, Entrance};
+use crate::listener::violation::Violation;
+use crate::listener::{Arrival, Service};
+use crate::policy::query::Pairs;
+use crate::policy::refusal::Reason;
+use crate::reply::{Reply, Shape};
+use crate::telemetry::RequestIds;
+use crate::upstream::Via;
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const STRICT_TRANSPORT_SECURITY: HeaderName = HeaderName::from_static("strict-transport-security");
+
+/// What is served, until the operator says otherwise: swapped whole when the configuration is read again.
+pub struct Table {
+    /// By host, in lower case, without port.
+    pub hosts: Arc<HashMap<Box<str>, Arc<Site>, RandomState>>,
+    pub trusted_proxies: Arc<[IpNet]>,
+    /// The port that a redirect to HTTPS names; `None` for the standard one.
+    pub https_port: Option<u16>,
+    pub worker: Worker,
+}
+
+/// The service of one worker thread.
+#[derive(Clone)]
+pub struct Front {
+    pub table: Arc<ArcSwap<Table>>,
+    pub ids: Arc<RequestIds>,
+}
+
+impl Front {
+    /// Answers a request.
+    pub async fn request(&self, connection: &Connection, request: Request<Incoming>) -> Response<GateBody> {
+        let table = self.table.load_full();
+        let via = table.via(connection, request.headers());
+        let worker = &table.worker;
+        let mut exchange = self.exchange(&table, via.client.ip(), request.method().clone());
+        let is_head = request.method() == http::Method::HEAD;
+        let shape = Shape::of(request.uri().path());
+        let Some(site) = table.site(&request) else {
+            let reply = Reply::new(StatusCode::NOT_FOUND, "host_unknown", "no site has this host name here");
+            return gateway::answer_with(reply, shape, exchange, is_head);
+        };
+        exchange.site = Some(site.name.clone());
+        if !via.secure {
+            return insecure(&table, site, &request, shape, exchange, is_head);
+        }
+        let mut response = worker.serve(site, &via, request, exchange).await;
+        if connection.entrance == Entrance::Https {
+            // RFC 6797: a year; hosts below it are not ours to speak for.
+            response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
+        }
+        response
+    }
+
+    /// Answers what the listener found to be no request. hyper closes the connection behind it.
+    pub fn violation(&self, connection: &Connection, violation: Violation) -> Response<GateBody> {
+        let table = self.table.load_full();
+        let exchange = self.exchange(&table, connection.client.ip(), http::Method::GET);
+        let status = StatusCode::from_u16(violation.status()).unwrap_or(StatusCode::BAD_REQUEST);
+        let reply =
+            Reply::new(status, violation.reason(), violation.sentence()).with(http::header::CONNECTION, HeaderValue::from_static("close"));
+        gateway::answer_with(reply, Shape::V1, exchange, false)
+    }
+
+    fn exchange(&self, table: &Table, address: IpAddr, method: http::Method) -> Box<Exchange> {
+        let worker = &table.worker;
+        Box::new(Exchange::begin(worker.log.clone(), worker.counters.clone(), self.ids.next(), address, method))
+    }
+}
+
+impl Table {
+    /// The site of the request's host.
+    fn site<T>(&self, request: &Request<T>) -> Option<&Arc<Site>> {
+        let host = match request.headers().get(HOST) {
+            Some(host) => host.to_str().ok()?,
+            None => request.uri().authority()?.as_str(),
+        };
+        let host = without_port(host);
+        match self.hosts.get(host) {
+            Some(site) => Some(site),
+            None if host.bytes().any(|byte| byte.is_ascii_uppercase()) => self.hosts.get(host.to_ascii_lowercase().as_str()),
+            None => None,
+        }
+    }
+
+    /// Who the client is: the peer, or whom a trusted proxy names.
+    fn via(&self, connection: &Connection, headers: &HeaderMap) -> Via {
+        let secure = match connection.entrance {
+            Entrance::Https => true,
+            Entrance::Http => false,
+            // The operator says that a proxy in front ends TLS; where the proxy itself says that it did not, it is believed.
+            Entrance::BehindProxy => headers.get(X_FORWARDED_PROTO).is_none_or(|proto| proto == "https"),
+        };
+        let peer = connection.client;
+        if self.trusted_proxies.is_empty() || !self.trusts(peer.ip()) {
+            return Via { client: peer, secure };
+        }
+        // From the right: each trusted proxy appended the one it heard from. The first that is not trusted is the client.
+        let mut client = peer;
+        let hops =
+            headers.get_all(X_FORWARDED_FOR).iter().rev().filter_map(|value| value.to_str().ok()).flat_map(|value| value.rsplit(','));
+        for hop in hops {
+            let Ok(address) = hop.trim().parse::<IpAddr>() else { break };
+            client = SocketAddr::new(address, 0);
+            if !self.trusts(address) {
+                break;
+            }
+        }
+        Via { client, secure }
+    }
+
+    fn trusts(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.trusted_proxies.iter().any(|network| network.contains(&address))
+    }
+}
+
+/// The host of `host[:port]`.
+fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && !name.ends_with(':') => name,
+        _ => host,
+    }
+}
+
+/// The answer on plain HTTP: a refusal for anything that carries a token, a redirect for the rest, to the host that is configured.
+fn insecure(
+    table: &Table,
+    site: &Site,
+    request: &Request<Incoming>,
+    shape: Shape,
+    exchange: Box<Exchange>,
+    is_head: bool,
+) -> Response<GateBody> {
+    if carries_secret(request) {
+        let message = "a token came over plain HTTP, where anybody could read it: revoke it, and use HTTPS";
+        return gateway::answer_with(Reply::new(StatusCode::FORBIDDEN, "token_over_http", message), shape, exchange, is_head);
+    }
+    let Some(host) =
+        table.hosts.iter().filter(|(_, other)| other.id == site.id).map(|(host, _)| host).find(|host| asked_for(request, host))
+    else {
+        let reply = Reply::new(StatusCode::NOT_FOUND, "host_unknown", "no site has this host name here");
+        return gateway::answer_with(reply, shape, exchange, is_head);
+    };
+    let port = table.https_port.map(|port| format!(":{port}")).unwrap_or_default();
+    let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
+    let location = HeaderValue::from_str(&format!("https://{host}{port}{target}"));
+    let reply = Reply::new(StatusCode::PERMANENT_REDIRECT, "redirect_to_https", "use HTTPS");
+    let reply = match location {
+        Ok(location) => reply.with(LOCATION, location),
+        Err(_) => Reply::new(StatusCode::BAD_REQUEST, Reason::PathInvalid.code(), "the path cannot be asked for"),
+    };
+    gateway::answer_with(reply, shape, exchange, is_head)
+}
+
+fn asked_for(request: &Request<Incoming>, host: &str) -> bool {
+    let asked = request
+        .headers()
+        .get(HOST)
+        .and_then(|host| host.to_str().ok())
+        .or_else(|| request.uri().authority().map(|authority| authority.as_str()));
+    asked.is_some_and(|asked| without_port(asked).eq_ignore_ascii_case(host))
+}
+
+/// Whether anything in the head could be a credential.
+fn carries_secret(request: &Request<Incoming>) -> bool {
+    let headers = request.headers();
+    if headers.contains_key(AUTHORIZATION) || headers.contains_key(COOKIE) {
+        return true;
+    }
+    let query = request.uri().query().unwrap_or_default().as_bytes();
+    match Pairs::parse(query, Reason::QueryInvalid) {
+        Ok(pairs) => pairs.iter().any(|(key, _)| SECRET_KEYS.contains(&key)),
+        Err(_) => true,
+    }
+}
+
+/// Parameters that carry secrets in Frappe or OAuth.
+const SECRET_KEYS: [&str; 10] =
+    ["access_token", "token", "sid", "pwd", "usr", "client_secret", "refresh_token", "code", "password", "api_secret"];
+
+impl Service for Front {
+    type Body = GateBody;
+
+    async fn call(&self, connection: &Arc<Connection>, arrival: Arrival) -> Response<GateBody> {
+        match arrival {
+            Arrival::Request(request) => self.request(connection, request).await,
+            Arrival::Violation(violation) => self.violation(connection, violation),
+        }
+    }
+}
