@@ -20,7 +20,11 @@ fn lawful_heads_pass_and_say_how_the_body_is_framed() {
         ("white space around values", "GET / HTTP/1.1\r\nHost: \t a \t \r\nContent-Length:\t 5 \r\n\r\n", Framing::Length(5)),
         ("names in any case", "GET / HTTP/1.1\r\nhOsT: a\r\ncONTENT-lENGTH: 7\r\n\r\n", Framing::Length(7)),
         ("zero length", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", none),
-        ("the longest length", "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 999999999999999999\r\n\r\n", Framing::Length(999_999_999_999_999_999)),
+        (
+            "the longest length",
+            "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 999999999999999999\r\n\r\n",
+            Framing::Length(999_999_999_999_999_999),
+        ),
         ("chunked", "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n", Framing::Chunked),
         ("chunked in any case", "POST / HTTP/1.1\r\nHost: a\r\nTRANSFER-ENCODING: Chunked\r\n\r\n", Framing::Chunked),
         ("expect", "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-Continue\r\nContent-Length: 1\r\n\r\n", Framing::Length(1)),
@@ -137,7 +141,11 @@ fn everything_that_two_servers_could_read_differently_is_refused() {
         ("vertical tab before chunked", format!("{line}Transfer-Encoding: \u{b}chunked\r\n\r\n"), Violation::TransferEncodingRefused),
         ("empty encoding", format!("{line}Transfer-Encoding:\r\n\r\n"), Violation::TransferEncodingRefused),
         ("two encodings", format!("{line}Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n"), Violation::FramingConflict),
-        ("encoding on HTTP/1.0", "POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n".into(), Violation::TransferEncodingRefused),
+        (
+            "encoding on HTTP/1.0",
+            "POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n".into(),
+            Violation::TransferEncodingRefused,
+        ),
         // Host and Expect.
         ("no host", "GET / HTTP/1.1\r\n\r\n".into(), Violation::HostMissing),
         ("no host on HTTP/1.0", "GET / HTTP/1.0\r\n\r\n".into(), Violation::HostMissing),

@@ -50,7 +50,10 @@ impl fmt::Display for BindError {
                 write!(f, "the port is taken; `ss -ltnp 'sport = :{port}'` shows by whom: stop that, or configure another port")
             }
             io::ErrorKind::PermissionDenied => {
-                write!(f, "no permission; use a port from 1024 on, grant CAP_NET_BIND_SERVICE, or pass the socket in (systemd socket activation)")
+                write!(
+                    f,
+                    "no permission; use a port from 1024 on, grant CAP_NET_BIND_SERVICE, or pass the socket in (systemd socket activation)"
+                )
             }
             io::ErrorKind::AddrNotAvailable => write!(f, "this machine has no such address; `ip address` shows which it has"),
             _ => write!(f, "{}", self.source),
@@ -78,7 +81,11 @@ pub fn open(listens: &[Listen], workers: usize, inherited: Vec<(String, TcpListe
     }
     for (name, socket) in unnamed {
         let address = socket.local_addr().map(|address| address.to_string()).unwrap_or_default();
-        tracing::warn!(name, address, "inherited socket is not used: its name is none of `https`, `http`, `behind-proxy`, or not configured");
+        tracing::warn!(
+            name,
+            address,
+            "inherited socket is not used: its name is none of `https`, `http`, `behind-proxy`, or not configured"
+        );
     }
     Ok(doors)
 }
@@ -148,7 +155,7 @@ fn share(socket: TcpListener, listen: Listen, doors: &mut [Vec<Door>]) -> Result
 
 #[cfg(test)]
 mod tests {
-    use std::net::{SocketAddr, TcpListener};
+    use std::net::{SocketAddr, TcpListener, TcpStream};
 
     use super::{Entrance, Listen, open};
 
@@ -162,6 +169,16 @@ mod tests {
         let ports: Vec<SocketAddr> = doors.iter().map(|doors| doors[0].socket.local_addr().unwrap()).collect();
         assert_eq!(ports.len(), 3);
         assert!(ports.iter().all(|port| *port == doors[0][0].listen.address && port.port() != 0), "{ports:?}");
+    }
+
+    #[test]
+    fn the_kernel_spreads_connections_over_the_sockets_of_an_address() {
+        let doors = open(&[listen("127.0.0.1:0")], 2, Vec::new()).unwrap();
+        let clients: Vec<_> = (0..32).map(|_| TcpStream::connect(doors[0][0].listen.address).unwrap()).collect();
+        let queued = doors.iter().map(|doors| doors[0].socket.incoming().map_while(Result::ok).count());
+        let queued: Vec<usize> = queued.collect();
+        assert_eq!(queued.iter().sum::<usize>(), clients.len());
+        assert!(queued.iter().all(|queued| *queued > 0), "{queued:?}");
     }
 
     #[test]
