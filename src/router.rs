@@ -205,8 +205,8 @@ impl Service for Front {
 
     async fn call(&self, connection: &Arc<Connection>, arrival: Arrival) -> Response<GateBody> {
         match arrival {
-            Arrival::Request(request) => self.request(connection, request).await,
-            Arrival::Violation(violation) => self.violation(connection, violation),
+            Ok(request) => self.request(connection, request).await,
+            Err(violation) => self.violation(connection, violation),
         }
     }
 }

@@ -46,6 +46,11 @@ impl Shared {
     pub fn open(&self) -> usize {
         self.connections.open()
     }
+
+    /// Connections open now, worker by worker.
+    pub fn loads(&self) -> Vec<usize> {
+        self.connections.loads()
+    }
 }
 
 /// One worker, to be run on a thread of its own.

@@ -48,6 +48,11 @@ impl Connections {
         self.open.load(Ordering::Relaxed)
     }
 
+    /// Worker by worker.
+    pub fn loads(&self) -> Vec<usize> {
+        self.loads.iter().map(|load| load.open.load(Ordering::Relaxed)).collect()
+    }
+
     /// Room for one connection more, on the worker that accepted it; `None` where there is none.
     pub fn admit(self: &Arc<Self>, worker: usize) -> Option<Permit> {
         let room = self.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| (open < self.total_max).then_some(open + 1));

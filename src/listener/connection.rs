@@ -96,6 +96,16 @@ impl Connection {
         self.pulse.mid_head.store(mid_head, Ordering::Relaxed);
     }
 
+    /// Whether the one message in flight has a body that is not wholly here. An answer to it closes the connection: what is left of the body
+    /// would have to be read as a courtesy, or taken for the next request.
+    pub(super) fn unread(&self) -> bool {
+        self.pulse.mid_body.load(Ordering::Relaxed) && self.open() == 1
+    }
+
+    pub(super) fn set_mid_body(&self, mid_body: bool) {
+        self.pulse.mid_body.store(mid_body, Ordering::Relaxed);
+    }
+
     /// Answers that wait for the peer to make room, and bytes of answers handed on so far.
     pub(super) fn outgoing(&self) -> (u32, u64) {
         (self.pulse.waiting.load(Ordering::Relaxed), self.pulse.bytes.load(Ordering::Relaxed))
@@ -108,6 +118,7 @@ struct Pulse {
     calls: AtomicU32,
     open: AtomicU32,
     mid_head: AtomicBool,
+    mid_body: AtomicBool,
     /// With the number of the call that stands for it.
     violation: OnceLock<(u32, Violation)>,
     waiting: AtomicU32,

@@ -291,6 +291,7 @@ impl Follower {
                 Step::Refused | Step::Broken(_) | Step::Closed => break,
             }
         }
+        self.connection.set_mid_body(matches!(self.step, Step::Length(_) | Step::Chunked(_) | Step::Broken(_)));
         at
     }
 

@@ -127,6 +127,8 @@ mod tests {
 
     const BOUNDS: HeadBounds = HeadBounds { bytes_max: 400, fields_max: 3, target_bytes_max: 60 };
 
+    type Fields = &'static [(&'static str, &'static str)];
+
     fn judge(method: &str, uri: &str, fields: &[(&str, &str)]) -> Option<Violation> {
         let mut request = Request::builder().method(method).uri(uri);
         for (name, value) in fields {
@@ -146,7 +148,7 @@ mod tests {
     #[test]
     fn what_would_be_smuggled_is_refused() {
         let long = format!("https://a/{}", "x".repeat(60));
-        let rows: [(&str, &str, &str, &[(&str, &str)], Violation); 19] = [
+        let rows: [(&str, &str, &str, Fields, Violation); 19] = [
             ("CONNECT", "CONNECT", "a:443", &[], Violation::ConnectRefused),
             ("long target", "GET", &long, &[], Violation::TargetTooLong),
             ("bytes above ASCII", "GET", "https://a/\u{e9}", &[], Violation::TargetMalformed),

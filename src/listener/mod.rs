@@ -70,13 +70,11 @@ pub struct Bounds {
     pub drain_timeout: Duration,
 }
 
-/// What comes to the service.
-pub enum Arrival {
-    /// Lawful as far as HTTP goes. Its body may still end with an error behind which [`Violation::behind`] finds a violation.
-    Request(Request<Incoming>),
-    /// In the place of a request: it is answered, and over HTTP/1 the connection closes with the answer.
-    Violation(Violation),
-}
+/// What comes to the service: a request that is lawful as far as HTTP goes, or the violation in the place of one. A violation is answered
+/// like a request, and over HTTP/1 the connection closes with the answer.
+///
+/// The body of a request may still end with an error; [`Violation::behind`] tells whether it was the client's doing.
+pub type Arrival = Result<Request<Incoming>, Violation>;
 
 /// Who answers. It is cloned for every request, so clones should be cheap.
 pub trait Service: Clone + Send + 'static {

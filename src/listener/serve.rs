@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response, header};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -214,9 +214,9 @@ where
         let arrival = match calls.called() {
             Some(violation) => {
                 shared.gauges.violated(violation);
-                Arrival::Violation(violation)
+                Err(violation)
             }
-            None => Arrival::Request(request),
+            None => Ok(request),
         };
         answer(service.clone(), InFlight(calls.clone()), arrival)
     });
@@ -238,9 +238,9 @@ where
         let arrival = match h2::violation(&request, &shared.protocols.guard.head) {
             Some(violation) => {
                 shared.gauges.violated(violation);
-                Arrival::Violation(violation)
+                Err(violation)
             }
-            None => Arrival::Request(request),
+            None => Ok(request),
         };
         answer(service.clone(), InFlight(calls.clone()), arrival)
     });
@@ -251,7 +251,10 @@ where
 }
 
 async fn answer<S: Service>(service: S, message: InFlight, arrival: Arrival) -> Result<Response<Tracked<S::Body>>, Infallible> {
-    let response = service.call(&message.0, arrival).await;
+    let mut response = service.call(&message.0, arrival).await;
+    if message.0.unread() {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     Ok(response.map(|body| Tracked::new(body, message)))
 }
 

@@ -155,7 +155,7 @@ fn share(socket: TcpListener, listen: Listen, doors: &mut [Vec<Door>]) -> Result
 
 #[cfg(test)]
 mod tests {
-    use std::net::{SocketAddr, TcpListener};
+    use std::net::{SocketAddr, TcpListener, TcpStream};
 
     use super::{Entrance, Listen, open};
 
@@ -169,6 +169,16 @@ mod tests {
         let ports: Vec<SocketAddr> = doors.iter().map(|doors| doors[0].socket.local_addr().unwrap()).collect();
         assert_eq!(ports.len(), 3);
         assert!(ports.iter().all(|port| *port == doors[0][0].listen.address && port.port() != 0), "{ports:?}");
+    }
+
+    #[test]
+    fn the_kernel_spreads_connections_over_the_sockets_of_an_address() {
+        let doors = open(&[listen("127.0.0.1:0")], 2, Vec::new()).unwrap();
+        let clients: Vec<_> = (0..32).map(|_| TcpStream::connect(doors[0][0].listen.address).unwrap()).collect();
+        let queued = doors.iter().map(|doors| doors[0].socket.incoming().map_while(Result::ok).count());
+        let queued: Vec<usize> = queued.collect();
+        assert_eq!(queued.iter().sum::<usize>(), clients.len());
+        assert!(queued.iter().all(|queued| *queued > 0), "{queued:?}");
     }
 
     #[test]
