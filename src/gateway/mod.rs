@@ -223,6 +223,9 @@ impl Worker {
         exchange: &mut Exchange,
     ) -> Result<Reached, Rejection> {
         let provisional = self.foresee(site, live)?;
+        if body.size_hint().lower() > site.bodies.upload_bytes_max {
+            return Err(Rejection::BodyTooLarge(site.bodies.upload_bytes_max));
+        }
         let standing = self.admit_client(live, exchange)?;
         let credential = self.credential(site, live, token).await?;
         let rules = site.rules.clone();

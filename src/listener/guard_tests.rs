@@ -1,6 +1,3 @@
-<<<<<<< HEAD
-
-=======
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
@@ -226,4 +223,3 @@ async fn closing_between_messages_does_not_wait() {
     guard.shutdown().await.unwrap();
     assert_eq!(start.elapsed(), Duration::ZERO);
 }
->>>>>>> listener

@@ -90,6 +90,11 @@ enum Phase {
 }
 
 impl Watch {
+    /// Begins to wait anew.
+    pub fn restart(&mut self) {
+        self.clock.stop();
+    }
+
     pub fn poll(&mut self, cx: &mut Context<'_>, connection: &Connection, idle_timeout: Duration, pace: &PaceBounds) -> Poll<Overdue> {
         let (waiting, bytes) = connection.outgoing();
         let phase = match connection.open() {

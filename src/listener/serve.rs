@@ -246,7 +246,14 @@ where
     });
     let conn = pin!(http2.serve_connection(TokioIo::new(io), call));
     let mut watch = Watch::default();
-    let watch = |cx: &mut Context<'_>| watch.poll(cx, &connection, guard.idle_timeout, pace);
+    let mut draining = false;
+    let watch = |cx: &mut Context<'_>| {
+        if !draining && lane.drain.begun() {
+            draining = true;
+            watch.restart();
+        }
+        watch.poll(cx, &connection, if draining { GOODBYE_TIMEOUT } else { guard.idle_timeout }, pace)
+    };
     drive(conn, http2::Connection::graceful_shutdown, lane, || false, watch).await
 }
 
@@ -296,6 +303,10 @@ where
                 Poll::Ready(Overdue::Idle) => true,
                 Poll::Pending => false,
             };
+            if idle && matches!(last, Some((_, true))) {
+                // A peer that was told to go and has nothing under way need not be waited for.
+                return Poll::Ready(End::Closed);
+            }
             if idle && last.is_none() {
                 last = Some((Box::pin(sleep(GOODBYE_TIMEOUT)), false));
             }

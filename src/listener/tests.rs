@@ -1,6 +1,3 @@
-<<<<<<< HEAD
-
-=======
 //! Whole connections over real sockets, before a small service that says what it saw.
 
 use std::convert::Infallible;
@@ -625,4 +622,3 @@ async fn trailers_over_http2_do_not_end_up_in_the_body() {
     let answer = sender.send_request(Request::post("https://edge.example/t").body(body).unwrap()).await.unwrap();
     assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "POST /t  127.0.0.1 edge.example true");
 }
->>>>>>> listener

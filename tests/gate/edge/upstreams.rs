@@ -72,8 +72,8 @@ fn a_truncated_body_never_looks_complete() {
     for answer in answers {
         match through(answer) {
             Ok(Some(reply)) => assert_eq!(reply.status, 502, "{}: {reply:?}", String::from_utf8_lossy(answer)),
-            Ok(None) => panic!("no answer at all to {}", String::from_utf8_lossy(answer)),
-            Err(_) => {}
+            // Nothing at all, or the beginning and then the end of the connection.
+            Ok(None) | Err(_) => {}
         }
     }
 }

@@ -249,11 +249,11 @@ fn unharmed(exchange: &Exchange, reply: &Reply, scopes: &str) {
     assert!(reply.all("set-cookie").is_empty(), "`{case}`: {reply:?}");
     assert!(reply.header("x-request-id").is_some(), "`{case}`: {reply:?}");
     assert_eq!(reply.header("content-type"), exchange.answer_header("content-type"), "`{case}`");
-    for name in ["retry-after", "x-ratelimit-limit", "x-ratelimit-remaining"] {
-        if let Some(value) = exchange.answer_header(name) {
-            assert_eq!(reply.header(name), Some(value), "`{case}`: {name}");
-        }
+    if let Some(value) = exchange.answer_header("retry-after") {
+        assert_eq!(reply.header("retry-after"), Some(value), "`{case}`");
     }
+    // Frappe counts microseconds for the whole site; limits are the gate's to tell.
+    assert_eq!(reply.header("x-ratelimit-limit"), None, "`{case}`");
     if exchange.method() == "HEAD" {
         assert_eq!(reply.header("content-length"), exchange.answer_header("content-length"), "`{case}`");
         return;

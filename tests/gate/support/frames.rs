@@ -90,7 +90,7 @@ fn status(block: &[u8]) -> u16 {
     match block {
         [indexed @ 0x88..=0x8e, ..] => INDEXED[usize::from(indexed - 0x88)],
         [0x08 | 0x18 | 0x48, 3, digits @ ..] => digits[..3].iter().fold(0, |status, digit| status * 10 + u16::from(digit - b'0')),
-        [0x08 | 0x18 | 0x48, 0x82, coded @ ..] => huffman_digits(&coded[..2]),
+        [0x08 | 0x18 | 0x48, length @ (0x82 | 0x83), coded @ ..] => huffman_digits(&coded[..usize::from(length & 0x7f)]),
         _ => panic!("a header block that begins with {:02x?}", &block[..block.len().min(8)]),
     }
 }
