@@ -70,10 +70,9 @@ fn a_truncated_body_never_looks_complete() {
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n",
     ];
     for answer in answers {
-        match through(answer) {
-            Ok(Some(reply)) => assert_eq!(reply.status, 502, "{}: {reply:?}", String::from_utf8_lossy(answer)),
-            // Nothing at all, or the beginning and then the end of the connection.
-            Ok(None) | Err(_) => {}
+        // Otherwise nothing at all came, or a beginning and then the end of the connection.
+        if let Ok(Some(reply)) = through(answer) {
+            assert_eq!(reply.status, 502, "{}: {reply:?}", String::from_utf8_lossy(answer));
         }
     }
 }
