@@ -234,8 +234,8 @@ fn an_upload_beyond_its_bound_is_413_and_not_completed() {
     reason(&reply);
     assert_eq!(reply.status, 413, "{reply:?}");
     let mut wire = Wire::tls(&gate);
-    wire.send(format!("{head}Authorization: Bearer {token}\r\nTransfer-Encoding: chunked\r\n\r\n"));
-    let chunk = format!("{:x}\r\n{part}{}\r\n", part.len() + 65536, "x".repeat(65536));
+    wire.send(format!("{head}Authorization: Bearer {token}\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{part}\r\n", part.len()));
+    let chunk = format!("{:x}\r\n{}\r\n", 65536, "x".repeat(65536));
     for _ in 0..40 {
         wire.send(&chunk);
     }
