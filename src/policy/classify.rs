@@ -472,3 +472,6 @@ fn method_not_allowed(allow: &str) -> Refusal {
 fn unrouted() -> Refusal {
     Refusal::new(Reason::RouteUnknown, "there is no such route; documents live under `/api/resource/`, functions under `/api/method/`")
 }
+
+#[cfg(test)]
+pub(in crate::policy) mod tests;

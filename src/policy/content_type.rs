@@ -85,3 +85,6 @@ fn unquote(value: &str) -> Option<&str> {
 fn unsupported(message: &'static str) -> Refusal {
     Refusal::new(Reason::BodyTypeUnsupported, message)
 }
+
+#[cfg(test)]
+mod tests;

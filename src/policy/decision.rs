@@ -140,3 +140,6 @@ fn insufficient(operation: &Operation<'_>) -> Refusal {
     let message = format!("this needs one of the scopes {}", sufficient(operation).join(", "));
     Refusal { scope: Some(needed), ..Refusal::new(Reason::InsufficientScope, message) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -244,4 +244,4 @@ fn invalid(message: &'static str) -> Refusal {
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::policy) mod tests;

@@ -286,3 +286,6 @@ const fn is_pchar(byte: u8) -> bool {
             b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=' | b':' | b'@'
         )
 }
+
+#[cfg(test)]
+pub(in crate::policy) mod tests;
