@@ -2,6 +2,11 @@
 //!
 //! The rooms stand here in reading order; `src/README.md` is the map.
 
+pub mod cli;
+
+pub mod app;
+
+pub mod admin;
 pub mod config;
 
 pub mod audit;

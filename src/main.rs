@@ -1,3 +1,7 @@
 //! The command line; see `cli.rs`.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    scopegate::cli::run()
+}
