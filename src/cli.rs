@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::admin::terminal::complain;
 use crate::app;
 use crate::app::Failure;
 use crate::app::demo::DemoOptions;
@@ -44,9 +45,7 @@ pub fn run() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure { exit, message }) => {
-            for line in message.lines() {
-                eprintln!("scopegate: {line}");
-            }
+            complain(&message);
             ExitCode::from(exit)
         }
     }

@@ -158,8 +158,9 @@ impl Admin {
         if !deleted? {
             return Err(unknown_client(site, id));
         }
-        self.store.delete_credential(&site.name, id).await?;
         info!(site = &*site.name, client = id, "client deleted");
+        // If this fails the key stays behind, sealed; a later client of that id does not inherit it.
+        self.store.delete_credential(&site.name, id).await?;
         Ok(DeletedClient { client_id: id.to_owned(), deleted: true })
     }
 

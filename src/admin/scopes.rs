@@ -2,10 +2,9 @@
 
 use std::collections::HashMap;
 
+use crate::admin::error::{AdminError, Code};
 use crate::config::report::alike;
 use crate::policy::scope::{Effect, Scope, Scopes};
-
-use crate::admin::error::{AdminError, Code};
 
 /// What the operator's names for scopes stand for.
 pub type Grants = HashMap<Box<str>, Scopes>;

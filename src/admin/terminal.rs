@@ -42,6 +42,14 @@ pub fn print(text: &str) -> io::Result<()> {
     }
 }
 
+/// Writes each line of `text` to standard error. Where nobody reads that, there is nobody to tell.
+pub fn complain(text: &str) {
+    let mut err = io::stderr().lock();
+    for line in text.lines() {
+        let _ = writeln!(err, "scopegate: {line}");
+    }
+}
+
 pub fn clients(list: &ClientList, style: Style) -> String {
     if list.clients.is_empty() {
         return "no clients yet; `scopegate client create --name NAME --scopes \"read\"` makes one\n".to_owned();

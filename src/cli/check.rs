@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
 
-use crate::admin::terminal::{moment, visible};
+use crate::admin::terminal::{complain, moment, print, visible};
 use crate::app::Failure;
 use crate::cli::administer::{Shown, block_on};
 use crate::cli::{Check, EXIT_CONFIG, EXIT_FAILED, load};
@@ -35,14 +35,13 @@ pub fn run(check: &Check) -> Result<(), Failure> {
         return if good { Ok(()) } else { Err(Failure { exit: EXIT_CONFIG, message: String::new() }) };
     }
     for warning in &warnings {
-        eprintln!("scopegate: warning: {warning}");
+        complain(&format!("warning: {warning}"));
     }
     if !good {
         return Err(Failure { exit: EXIT_CONFIG, message: problems.join("\n") });
     }
     let told = format!("ok: {}: {summary}\n", visible(&file.display().to_string()));
-    crate::admin::terminal::print(&told)
-        .map_err(|error| Failure { exit: EXIT_FAILED, message: format!("the answer cannot be written: {error}") })
+    print(&told).map_err(|error| Failure { exit: EXIT_FAILED, message: format!("the answer cannot be written: {error}") })
 }
 
 /// What is wrong with the things that the config names, and one line on what there is.
