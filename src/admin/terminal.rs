@@ -1,4 +1,4 @@
-//! What a command prints for people: every function turns an answer into text, and [`print`] alone writes.
+//! What a command prints for people: every function turns an answer into text, and [`print()`] alone writes.
 //!
 //! Names come from stores that others may write to, so control characters in them are shown, never sent to the terminal.
 
