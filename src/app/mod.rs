@@ -19,10 +19,12 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::admin::{self, Admin};
+use crate::admin;
+use crate::admin::operations::Admin;
 use crate::app::sites::{Generation, Ingredients, Registry};
 use crate::audit::{self, Audit};
 use crate::config::checked::{self, Config};
+use crate::config::rules::admin_rules;
 use crate::gateway::credential::ClientKeys;
 use crate::limiter::Clock;
 use crate::listener::accept::{self, Shared as Lobby};
@@ -106,7 +108,8 @@ pub fn serve(config_file: &Path, ready_json: bool) -> Result<(), Failure> {
 
 /// Reads the configuration file and the environment.
 pub fn load(file: &Path) -> Result<(Config, Vec<crate::config::report::Warning>), Failure> {
-    crate::config::load(file, std::env::vars()).map_err(Failure::config)
+    let environment = crate::config::environment().map_err(Failure::config)?;
+    crate::config::load(file, environment.into_iter()).map_err(Failure::config)
 }
 
 impl App {
@@ -145,7 +148,7 @@ impl App {
                 Ok(Front { table: Arc::new(ArcSwap::from_pointee(table)), ids: Arc::new(RequestIds::new(random()?)) })
             })
             .collect::<Result<Vec<_>, Failure>>()?;
-        let (sites, seal) = (admin_sites(&config, &registry), seal()?);
+        let (rules, seal) = (admin_rules(&config, |name| registry.id(name)), seal()?.map(Arc::new));
         let admin_socket = config.admin.socket.clone();
         let metrics = config.metrics.listen.map(|address| {
             let bind = control.block_on(TcpListener::bind(address));
@@ -173,9 +176,9 @@ impl App {
         });
         let told = Arc::downgrade(&running);
         let status = Box::new(move || told.upgrade().map_or(json!({}), |running| running.status()));
-        let admin = Arc::new(Admin::new(sites, store, Some(cached), seal, status));
+        let admin = Arc::new(Admin::new(rules, store, Some(cached), seal, status));
         let guard = control.enter();
-        let socket = admin::http::bind(&admin_socket).map_err(Failure::config)?;
+        let socket = admin::socket::bind(&admin_socket).map_err(Failure::config)?;
         drop(guard);
         Ok(Self { control, config_file, running, workers, admin: (socket, admin), metrics })
     }
@@ -205,12 +208,12 @@ impl App {
     pub fn run(self) -> Result<(), Failure> {
         let Self { control, config_file, running, workers, admin: (socket, admin), metrics } = self;
         let stop = running.drain.clone();
-        control.spawn(admin::http::serve(socket, admin, async move { stop.wait().await }));
+        control.spawn(admin::http::serve(socket, admin.clone(), async move { stop.wait().await }));
         if let Some(listener) = metrics {
             control.spawn(observe::serve(listener, running.clone()));
         }
         control.spawn(flush(running.clone()));
-        control.spawn(signals(running.clone(), config_file));
+        control.spawn(signals(running.clone(), admin.clone(), config_file));
         running.generation.load().watch(&control.handle().clone());
         let threads = workers
             .into_iter()
@@ -264,7 +267,7 @@ async fn flush(running: Arc<Running>) {
 }
 
 /// TERM and INT drain, HUP reloads, USR1 reopens the audit file. The handlers are in place before the first thread serves.
-async fn signals(running: Arc<Running>, config_file: Option<PathBuf>) {
+async fn signals(running: Arc<Running>, admin: Arc<Admin>, config_file: Option<PathBuf>) {
     let handlers = || -> std::io::Result<_> {
         Ok((
             signal(SignalKind::terminate())?,
@@ -285,8 +288,8 @@ async fn signals(running: Arc<Running>, config_file: Option<PathBuf>) {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             _ = hangup.recv() => {
-                let (running, file) = (running.clone(), config_file.clone());
-                let reload = tokio::task::spawn_blocking(move || running.reload(file.as_deref()));
+                let (running, admin, file) = (running.clone(), admin.clone(), config_file.clone());
+                let reload = tokio::task::spawn_blocking(move || running.reload(&admin, file.as_deref()));
                 if reload.await.is_err() {
                     tracing::error!("the reload failed; the old configuration stays");
                 }
@@ -301,9 +304,9 @@ async fn signals(running: Arc<Running>, config_file: Option<PathBuf>) {
 
 impl Running {
     /// Reads configuration and certificates again. Whatever is wrong with the new ones, the old ones stay.
-    fn reload(&self, file: Option<&Path>) {
+    fn reload(&self, admin: &Admin, file: Option<&Path>) {
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Reloading]);
-        if let Err(message) = self.try_reload(file) {
+        if let Err(message) = self.try_reload(admin, file) {
             tracing::error!("reload refused, the old configuration stays: {message}");
         } else {
             tracing::info!("reloaded");
@@ -311,7 +314,7 @@ impl Running {
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     }
 
-    fn try_reload(&self, file: Option<&Path>) -> Result<(), String> {
+    fn try_reload(&self, admin: &Admin, file: Option<&Path>) -> Result<(), String> {
         let Some(file) = file else { return Ok(()) };
         let (config, warnings) = load(file).map_err(|failure| failure.message)?;
         for warning in &warnings {
@@ -344,6 +347,7 @@ impl Running {
             generation.watch(&handle);
         }
         self.generation.swap(Arc::new(generation)).stop();
+        admin.replace_rules(admin_rules(&config, |name| registry.id(name)));
         *current = config;
         Ok(())
     }
@@ -392,15 +396,4 @@ fn random() -> Result<u64, Failure> {
     let mut bytes = [0; 8];
     SystemRandom::new().fill(&mut bytes).map_err(|_| Failure::failed("the system gives no random bytes"))?;
     Ok(u64::from_ne_bytes(bytes))
-}
-
-fn admin_sites(config: &Config, registry: &Registry) -> Vec<admin::AdminSite> {
-    let scopes: Vec<_> = config.scopes.iter().map(|scope| scope.name.clone()).collect();
-    let site = |site: &checked::Site| admin::AdminSite {
-        name: site.name.clone(),
-        id: registry.id(&site.name),
-        named_scopes: scopes.clone(),
-        takes_api_keys: matches!(site.credential, checked::Credential::ApiKey(_)),
-    };
-    config.sites.iter().map(site).collect()
 }

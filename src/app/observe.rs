@@ -86,7 +86,6 @@ impl Running {
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "started": self.started.unix(),
-            "store": {"kind": self.store.kind()},
             "sites": sites,
             "servers": servers,
             "cache": {"entries": self.cached.len(), "hits": self.cached.hits(), "misses": self.cached.misses()},

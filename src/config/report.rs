@@ -1,13 +1,11 @@
 //! What is wrong with a configuration, and what is merely unwise: collected while it is read, told all at once.
 
+use crate::wording::alike;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::config::written::{Flaw, Origin, VARIABLE_PREFIX};
-
-/// How alike a wrong and a right name must be, from 0 to 1, before the one is offered for the other: `lgo` and `log` are 0.67.
-const ALIKE: f64 = 0.6;
 
 /// Why a configuration cannot be used: each problem on a line of its own, with file, line, key and remedy.
 #[derive(Debug)]
@@ -133,15 +131,6 @@ impl<'a> Report<'a> {
         }
         format!("remove it, or write one of the keys of `[{section}]`: {}", here.join(", "))
     }
-}
-
-/// The one of `names` that was probably meant by `name`.
-pub fn alike<'n>(name: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
-    names
-        .map(|other| (strsim::normalized_damerau_levenshtein(name, other), other))
-        .filter(|(likeness, _)| *likeness >= ALIKE)
-        .max_by(|(one, _), (other, _)| one.total_cmp(other))
-        .map(|(_, other)| other)
 }
 
 /// The path of `key` in `section`: the file itself has no name, and without a key the section is meant.

@@ -28,7 +28,7 @@ use crate::store::{Settings, Store, StoreError};
 
 /// Seconds by which the clocks of a fleet may differ: a token that was issued longer than that before its client was created belongs to
 /// an earlier client of the same id.
-const CLOCK_SKEW: u64 = 5;
+pub const CLOCK_SKEW: u64 = 5;
 
 /// Clients that are remembered though no cached token needs them, for the sake of their limiter cell.
 const IDLE_CLIENTS_MAX: usize = 65_536;

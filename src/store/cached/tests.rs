@@ -1,3 +1,5 @@
+//! The cache, tested against a store that is told what to say.
+
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 use async_trait::async_trait;
