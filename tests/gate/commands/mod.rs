@@ -80,8 +80,8 @@ fn a_store_that_cannot_be_reached_at_the_start_is_78_before_a_port_is_open() {
     ends(&config, 78, &[&address.to_string()]);
     let output = cli(&config, &["serve"]);
     assert!(!String::from_utf8_lossy(&output.stderr).contains("fake-redis-password"), "a password is not shown");
-    let setup = Setup::embedded(&upstream).config("[store]\npath = \"/nosuch/directory/store.redb\"");
-    ends(&setup.write(), 78, &["/nosuch/directory"]);
+    let setup = Setup::embedded(&upstream).config("[store]\npath = \"/dev/null/directory/store.redb\"");
+    ends(&setup.write(), 78, &["/dev/null/directory"]);
 }
 
 #[test]
