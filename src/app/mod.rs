@@ -126,8 +126,9 @@ impl App {
         let now = Timestamp::from_unix(audit::now().as_secs());
         let tls = load_tls(&config, now)?;
         let seal = || config.encryption_key.as_ref().map(|key| SealKey::from_hex(key.reveal())).transpose().map_err(Failure::config);
-        let store = control.block_on(store::open(&config.store)).map_err(Failure::config)?;
-        let audit = Audit::open(&audit_output(&config.audit), config.listen.workers).map_err(Failure::config)?;
+        let told = |key: &str, error: String| Failure::config(config.places.tell(key, error));
+        let store = control.block_on(store::open(&config.store)).map_err(|error| Failure::config(config.tell_store(&error)))?;
+        let audit = Audit::open(&audit_output(&config.audit), config.listen.workers).map_err(|error| told("audit.file", error))?;
         let cached = Arc::new(CachedStore::new(store.clone(), &config.store));
         let counters: Vec<_> = (0..config.listen.workers).map(|_| Arc::new(WorkerCounters::default())).collect();
         let ingredients = Ingredients {
@@ -137,10 +138,12 @@ impl App {
             complained: Arc::new(AtomicU64::new(0)),
         };
         let mut registry = Registry::default();
-        let doors = socket::open(&listens(&config), config.listen.workers, inherited).map_err(Failure::config)?;
+        // Which port a redirect names is known when it is bound; everything else is settled before.
+        let mut generation = Generation::new(&config, None, &mut registry, &ingredients).map_err(Failure::config)?;
+        let doors = socket::open(&listens(&config), config.listen.workers, inherited);
+        let doors = doors.map_err(|error| told(&format!("listen.{}", error.entrance().key()), error.to_string()))?;
         let (lobby, workers) = accept::assemble(config.bounds.clone(), config.listen.trusted_proxies.clone(), tls.clone(), doors);
-        let https_port = https_port(&config, workers.first());
-        let generation = Generation::new(&config, https_port, &mut registry, &ingredients).map_err(Failure::config)?;
+        generation.https_port = https_port(&config, workers.first());
         let logs = |index| audit.log(index);
         let fronts = (0..config.listen.workers)
             .map(|index| {
@@ -149,13 +152,14 @@ impl App {
             })
             .collect::<Result<Vec<_>, Failure>>()?;
         let (rules, seal) = (admin_rules(&config, |name| registry.id(name)), seal()?.map(Arc::new));
-        let admin_socket = config.admin.socket.clone();
+        let guard = control.enter();
+        let admin_socket = admin::socket::bind(&config.admin.socket).map_err(|error| told("admin.socket", error))?;
+        drop(guard);
         let metrics = config.metrics.listen.map(|address| {
             let bind = control.block_on(TcpListener::bind(address));
             bind.map_err(|error| {
-                Failure::config(format!(
-                    "cannot listen on {address} (metrics): {error}; stop what has the port, or change `metrics.listen`"
-                ))
+                let problem = format!("cannot listen on {address}: {error}; stop what has the port, or write another, or \"off\"");
+                told("metrics.listen", problem)
             })
         });
         let metrics = metrics.transpose()?;
@@ -177,10 +181,7 @@ impl App {
         let told = Arc::downgrade(&running);
         let status = Box::new(move || told.upgrade().map_or(json!({}), |running| running.status()));
         let admin = Arc::new(Admin::new(rules, store, Some(cached), seal, status));
-        let guard = control.enter();
-        let socket = admin::socket::bind(&admin_socket).map_err(Failure::config)?;
-        drop(guard);
-        Ok(Self { control, config_file, running, workers, admin: (socket, admin), metrics })
+        Ok(Self { control, config_file, running, workers, admin: (admin_socket, admin), metrics })
     }
 
     /// Where it listens, for scripts: one line of JSON.
@@ -204,8 +205,17 @@ impl App {
         })
     }
 
+    /// Where it listens, for people: `https 0.0.0.0:8443, http 0.0.0.0:8080, metrics 127.0.0.1:9464`.
+    fn listening(&self) -> String {
+        let doors = self.workers.first().into_iter().flat_map(accept::Worker::listens);
+        let doors = doors.map(|listen| format!("{} {}", listen.entrance.name(), listen.address));
+        let metrics = self.metrics.as_ref().and_then(|listener| listener.local_addr().ok()).map(|address| format!("metrics {address}"));
+        doors.chain(metrics).collect::<Vec<_>>().join(", ")
+    }
+
     /// Runs until a signal says to stop; then finishes what is in flight, within `drain_timeout`.
     pub fn run(self) -> Result<(), Failure> {
+        let listening = self.listening();
         let Self { control, config_file, running, workers, admin: (socket, admin), metrics } = self;
         let stop = running.drain.clone();
         control.spawn(admin::http::serve(socket, admin.clone(), async move { stop.wait().await }));
@@ -220,7 +230,7 @@ impl App {
             .enumerate()
             .map(|(index, worker)| serve_on_thread(index, worker, &running))
             .collect::<Result<Vec<_>, _>>()?;
-        tracing::info!(version = env!("CARGO_PKG_VERSION"), workers = threads.len(), "ready");
+        tracing::info!(version = env!("CARGO_PKG_VERSION"), workers = threads.len(), listening, "ready");
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         let mut result = Ok(());
         let mut cut = 0;
@@ -328,6 +338,7 @@ impl Running {
             ("audit", format!("{:?}", current.audit) == format!("{:?}", config.audit)),
             ("metrics", format!("{:?}", current.metrics) == format!("{:?}", config.metrics)),
             ("admin", format!("{:?}", current.admin) == format!("{:?}", config.admin)),
+            ("log", format!("{:?}", current.log) == format!("{:?}", config.log)),
         ] {
             if !same {
                 tracing::warn!("[{section}] has changed and takes a restart; the rest is taken over now");
@@ -338,7 +349,7 @@ impl Running {
         let generation = Generation::new(&config, https_port, &mut registry, &self.ingredients)?;
         if let Some(tls) = &self.tls {
             let now = Timestamp::from_unix(audit::now().as_secs());
-            tls.reload(&certificate_files(&config), now).map_err(|error| error.to_string())?;
+            tls.reload(&certificate_files(&config), now).map_err(|error| config.tell_tls(&error))?;
         }
         for (index, front) in self.fronts.iter().enumerate() {
             front.table.store(Arc::new(generation.table(self.audit.log(index), self.counters[index].clone())));
@@ -362,7 +373,7 @@ fn load_tls(config: &Config, now: Timestamp) -> Result<Option<Arc<Tls>>, Failure
         checked::TlsVersion::V1_3 => TlsVersion::V1_3,
     };
     let settings = TlsSettings { certificates: certificate_files(config), min_version };
-    Tls::load(&settings, now).map(|tls| Some(Arc::new(tls))).map_err(Failure::config)
+    Tls::load(&settings, now).map(|tls| Some(Arc::new(tls))).map_err(|error| Failure::config(config.tell_tls(&error)))
 }
 
 fn certificate_files(config: &Config) -> Vec<CertificateFiles> {

@@ -60,7 +60,7 @@ fn beyond_the_file(config: &Config) -> Result<(Vec<String>, String), Failure> {
         Backend::Embedded { .. } => parts.push("embedded store".to_owned()),
         Backend::Redis { .. } => {
             let opened = block_on(async { store::open(&config.store).await.map(drop) })?;
-            problems.extend(opened.err().map(|error| error.0));
+            problems.extend(opened.err().map(|error| config.tell_store(&error)));
             parts.push("Redis answers".to_owned());
         }
     }
@@ -83,9 +83,9 @@ fn certificates(config: &Config) -> Result<Option<String>, String> {
         },
     };
     let now = Timestamp::from_unix(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()));
-    let tls = Tls::load(&settings, now).map_err(|error| error.to_string())?;
+    let tls = Tls::load(&settings, now).map_err(|error| config.tell_tls(&error))?;
     let count = counted(settings.certificates.len(), "certificate");
-    let first = tls.expiries().into_iter().map(|(_, expires)| expires).min();
+    let first = tls.expiries().into_iter().map(|served| served.expires).min();
     Ok(Some(first.map_or_else(|| count.clone(), |first| format!("{count} (good until {})", moment(first)))))
 }
 

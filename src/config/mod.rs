@@ -6,6 +6,7 @@
 
 pub mod check;
 pub mod checked;
+pub mod place;
 pub mod quantity;
 pub mod report;
 pub mod rules;

@@ -41,7 +41,7 @@ impl fmt::Display for Warning {
 
 /// What has come up so far.
 pub struct Report<'a> {
-    file: &'a str,
+    pub file: &'a str,
     problems: RefCell<Vec<(usize, String)>>,
     warnings: RefCell<Vec<(usize, Warning)>>,
     /// Every key that a reader asked for, as `section.key`.
@@ -103,10 +103,7 @@ impl<'a> Report<'a> {
     }
 
     fn tell(&self, origin: &Origin, key: &str, text: &str) -> String {
-        match origin {
-            Origin::Line(line) => format!("{}:{line}: `{key}`: {text}", self.file),
-            Origin::Variable(variable) => format!("environment variable {}: `{key}`: {text}", variable.name),
-        }
+        tell(self.file, origin, key, text)
     }
 
     /// What to write instead of an unknown key: a similar one of the same section, the section it belongs to, or what there is.
@@ -130,6 +127,14 @@ impl<'a> Report<'a> {
             return format!("remove it, or write one of {}", here.join(", "));
         }
         format!("remove it, or write one of the keys of `[{section}]`: {}", here.join(", "))
+    }
+}
+
+/// One problem on its line.
+pub fn tell(file: &str, origin: &Origin, key: &str, text: &str) -> String {
+    match origin {
+        Origin::Line(line) => format!("{file}:{line}: `{key}`: {text}"),
+        Origin::Variable(variable) => format!("environment variable {}: `{key}`: {text}", variable.name),
     }
 }
 

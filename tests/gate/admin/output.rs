@@ -5,7 +5,8 @@ use std::fs;
 use serde_json::Value;
 
 use crate::support::gate::USER;
-use crate::support::setup::SITE;
+use crate::support::setup::{SITE, Setup};
+use crate::support::upstream::Upstream;
 
 use super::{refused, run, setup, stdout, with_config};
 
@@ -82,6 +83,17 @@ fn a_token_is_read_from_a_file_or_standard_input() {
     refused(&with_config(&config, &["token", "revoke", "--token-file", "/nosuch/token"], ""), 1, &["/nosuch/token"]);
     stdout(&with_config(&config, &["token", "revoke", "--token-file", file], ""));
     refused(&with_config(&config, &["token", "revoke", "--token-file", file], ""), 1, &["was revoked"]);
+}
+
+#[test]
+fn the_status_of_a_running_gate_names_servers_and_certificates() {
+    let upstream = Upstream::json("{}");
+    let gate = Setup::embedded(&upstream).start();
+    let told = stdout(&with_config(&gate.config, &["status"], ""));
+    let row = told.lines().find(|line| line.starts_with(SITE)).expect("the site is there");
+    assert!(row.contains(&upstream.url()) && row.contains("healthy"), "{told}");
+    let row = told.lines().find(|line| line.contains("edge.pem")).expect("the certificate is there");
+    assert!(row.contains(&format!("{SITE} localhost")) && row.contains("days left"), "{told}");
 }
 
 #[test]
