@@ -7,6 +7,7 @@ pub mod demo;
 pub mod observe;
 pub mod sites;
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,7 +18,7 @@ use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
 use serde_json::json;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::admin;
 use crate::admin::operations::Admin;
@@ -72,6 +73,15 @@ pub struct App {
     workers: Vec<accept::Worker>,
     admin: (UnixListener, Arc<Admin>),
     metrics: Option<TcpListener>,
+    signals: Signals,
+}
+
+/// What an operator or a service manager sends. What comes while nobody listens yet is kept.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+    reopen: Signal,
 }
 
 /// What lives as long as the process, whatever is reloaded.
@@ -101,7 +111,9 @@ pub fn serve(config_file: &Path, ready_json: bool) -> Result<(), Failure> {
     }
     let app = App::build(config, Some(config_file.to_owned()))?;
     if ready_json {
-        println!("{}", app.addresses());
+        let mut out = std::io::stdout().lock();
+        // A reader that went away is no reason not to serve.
+        let _ = writeln!(out, "{}", app.addresses()).and_then(|()| out.flush());
     }
     app.run()
 }
@@ -154,6 +166,8 @@ impl App {
         let (rules, seal) = (admin_rules(&config, |name| registry.id(name)), seal()?.map(Arc::new));
         let guard = control.enter();
         let admin_socket = admin::socket::bind(&config.admin.socket).map_err(|error| told("admin.socket", error))?;
+        // In place before anybody is told that it runs: the first SIGHUP must not end it.
+        let signals = Signals::catch().map_err(|error| Failure::failed(format!("signals cannot be received: {error}")))?;
         drop(guard);
         let metrics = config.metrics.listen.map(|address| {
             let bind = control.block_on(TcpListener::bind(address));
@@ -181,7 +195,7 @@ impl App {
         let told = Arc::downgrade(&running);
         let status = Box::new(move || told.upgrade().map_or(json!({}), |running| running.status()));
         let admin = Arc::new(Admin::new(rules, store, Some(cached), seal, status));
-        Ok(Self { control, config_file, running, workers, admin: (admin_socket, admin), metrics })
+        Ok(Self { control, config_file, running, workers, admin: (admin_socket, admin), metrics, signals })
     }
 
     /// Where it listens, for scripts: one line of JSON.
@@ -216,14 +230,14 @@ impl App {
     /// Runs until a signal says to stop; then finishes what is in flight, within `drain_timeout`.
     pub fn run(self) -> Result<(), Failure> {
         let listening = self.listening();
-        let Self { control, config_file, running, workers, admin: (socket, admin), metrics } = self;
+        let Self { control, config_file, running, workers, admin: (socket, admin), metrics, signals } = self;
         let stop = running.drain.clone();
         control.spawn(admin::http::serve(socket, admin.clone(), async move { stop.wait().await }));
         if let Some(listener) = metrics {
             control.spawn(observe::serve(listener, running.clone()));
         }
         control.spawn(flush(running.clone()));
-        control.spawn(signals(running.clone(), admin.clone(), config_file));
+        control.spawn(obey(signals, running.clone(), admin.clone(), config_file));
         running.generation.load().watch(&control.handle().clone());
         let threads = workers
             .into_iter()
@@ -276,23 +290,20 @@ async fn flush(running: Arc<Running>) {
     }
 }
 
-/// TERM and INT drain, HUP reloads, USR1 reopens the audit file. The handlers are in place before the first thread serves.
-async fn signals(running: Arc<Running>, admin: Arc<Admin>, config_file: Option<PathBuf>) {
-    let handlers = || -> std::io::Result<_> {
-        Ok((
-            signal(SignalKind::terminate())?,
-            signal(SignalKind::interrupt())?,
-            signal(SignalKind::hangup())?,
-            signal(SignalKind::user_defined1())?,
-        ))
-    };
-    let (mut terminate, mut interrupt, mut hangup, mut reopen) = match handlers() {
-        Ok(handlers) => handlers,
-        Err(error) => {
-            tracing::error!(%error, "signals cannot be received");
-            return;
-        }
-    };
+impl Signals {
+    fn catch() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+            reopen: signal(SignalKind::user_defined1())?,
+        })
+    }
+}
+
+/// TERM and INT drain, HUP reloads, USR1 reopens the audit file.
+async fn obey(signals: Signals, running: Arc<Running>, admin: Arc<Admin>, config_file: Option<PathBuf>) {
+    let Signals { mut terminate, mut interrupt, mut hangup, mut reopen } = signals;
     loop {
         tokio::select! {
             _ = terminate.recv() => break,

@@ -250,7 +250,7 @@ fn an_upstream_by_https_is_checked_against_its_authority() {
     let upstream = Upstream::json("{}");
     // A plain server where TLS is expected: the handshake fails, and nothing is said in clear.
     let url = upstream.url().replace("http://", "https://");
-    let gate = Setup::new(&upstream).site(&format!("upstreams = [\"{url}\"]")).start();
+    let gate = Setup::new(&upstream).site(&format!("upstreams = [\"{url}\"]")).config("[upstream]\nconnect_timeout = \"500ms\"").start();
     let reply = Wire::tls(&gate).exchange(request("GET", "/api/resource/ToDo", &gate.token("read")));
     reason(&reply);
     assert!(matches!(reply.status, 502 | 504), "{reply:?}");
