@@ -184,6 +184,11 @@ enum ClientCommand {
     /// Show one client
     #[command(after_help = "Example:\n  scopegate client show web-shop")]
     Show(OneClient),
+    /// Change its name, scopes, rate or API key; its secret and its tokens stay
+    #[command(
+        after_help = "Examples:\n  scopegate client update web-shop --scopes \"read write:sales-order\"\n  scopegate client update web-shop --rate 600/1m\n  scopegate client update etl --api-key-file /root/etl.key\n\nFewer scopes bind the tokens that it has already. More scopes do not widen them: issue new ones."
+    )]
+    Update(UpdateClient),
     /// Let none of its tokens through, until it is enabled again
     #[command(after_help = "Example:\n  scopegate client disable web-shop")]
     Disable(OneClient),
@@ -232,6 +237,37 @@ struct CreateClient {
     /// A file with `key:secret` of the Frappe user that it acts as, in place of the site's; `-` for standard input
     #[arg(long, value_name = "FILE")]
     api_key_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[group(id = "change", required = true, multiple = true, args = ["name", "scopes", "rate", "no_rate", "api_key_file", "no_api_key"])]
+struct UpdateClient {
+    /// The client's id
+    #[arg(value_name = "CLIENT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    id: String,
+    #[command(flatten)]
+    place: Place,
+    /// What people call the app
+    #[arg(long)]
+    name: Option<String>,
+    /// The widest scopes that its tokens may carry, in place of those it has
+    #[arg(long, visible_alias = "scope", value_name = "SCOPES")]
+    scopes: Option<String>,
+    /// A rate of its own, like 600/1m
+    #[arg(long, value_parser = parse_pace)]
+    rate: Option<Pace>,
+    /// How many requests of the rate may come at once [default: all of it, at most 1000]
+    #[arg(long, requires = "rate", value_parser = clap::value_parser!(u32).range(1..))]
+    burst: Option<u32>,
+    /// The configured rate, in place of its own
+    #[arg(long, conflicts_with = "rate")]
+    no_rate: bool,
+    /// A file with `key:secret` of the Frappe user that it acts as from now on; `-` for standard input
+    #[arg(long, value_name = "FILE")]
+    api_key_file: Option<PathBuf>,
+    /// The site's API key, in place of its own
+    #[arg(long, conflicts_with = "api_key_file")]
+    no_api_key: bool,
 }
 
 #[derive(Debug, Args)]
@@ -413,6 +449,12 @@ mod tests {
             "client create --name x --scopes read --burst 5",
             "client show",
             "client disable a b",
+            "client update a",
+            "client update a --burst 5",
+            "client update a --json",
+            "client update a --rate 600/1m --no-rate",
+            "client update a --api-key-file - --no-api-key",
+            "client update --scopes read",
             "token",
             "token issue --client a --user b",
             "token issue --client a --user b --scope read --expires-in 1",

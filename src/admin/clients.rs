@@ -3,7 +3,7 @@
 use tracing::info;
 
 use crate::admin::error::{AdminError, Code};
-use crate::admin::message::{ClientList, ClientView, ClientWithSecret, DeletedClient, NewClient, SecretText};
+use crate::admin::message::{ClientChange, ClientList, ClientView, ClientWithSecret, DeletedClient, NewClient, Own, SecretText};
 use crate::admin::operations::{Admin, Site, fill, new_secret, now};
 use crate::admin::scopes;
 use crate::oauth::client::{Client, ClientRate};
@@ -64,20 +64,20 @@ impl Admin {
     }
 
     async fn finish_client(&self, site: &Site, client: &Client, api_key: Option<&SecretText>) -> Result<(), AdminError> {
-        match (api_key, &self.seal) {
-            (Some(key), Some(seal)) => {
-                let sealed = seal.seal(&site.name, &client.id, key.reveal().trim().as_bytes())?;
-                self.store.put_credential(&site.name, &client.id, &sealed).await?;
-            }
-            (Some(_), None) => return Err(no_seal_key()),
-            (None, _) => {
-                self.store.delete_credential(&site.name, &client.id).await?;
-            }
+        match api_key {
+            Some(key) => self.keep_api_key(site, &client.id, key).await?,
+            None => drop(self.store.delete_credential(&site.name, &client.id).await?),
         }
         if self.store.update_client(&site.name, client).await? {
             return Ok(());
         }
         Err(AdminError::new(Code::ClientUnknown, "another operator deleted it"))
+    }
+
+    async fn keep_api_key(&self, site: &Site, id: &str, key: &SecretText) -> Result<(), AdminError> {
+        let seal = self.seal.as_ref().ok_or_else(no_seal_key)?;
+        let sealed = seal.seal(&site.name, id, key.reveal().trim().as_bytes())?;
+        Ok(self.store.put_credential(&site.name, id, &sealed).await?)
     }
 
     /// An API key that can be kept for a client of `site`.
@@ -106,6 +106,43 @@ impl Admin {
     pub async fn client(&self, site: &str, id: &str) -> Result<ClientView, AdminError> {
         let (_, ref site) = self.site(site)?;
         let client = self.known_client(site, id).await?;
+        let own_api_key = self.store.credential(&site.name, id).await?.is_some();
+        Ok(ClientView { own_api_key: Some(own_api_key), ..ClientView::of(&client) })
+    }
+
+    /// Changes what is named. Its tokens are bound by the new scopes from now on, as they are by those of a new client.
+    pub async fn update_client(&self, site: &str, id: &str, change: ClientChange) -> Result<ClientView, AdminError> {
+        let (place, ref site) = self.site(site)?;
+        let name = change.name.as_deref().map(name).transpose()?;
+        let scopes = change.scopes.as_deref().map(|text| scopes::parse(text, &self.rules().scopes)).transpose()?;
+        let rate = match change.rate {
+            Some(Own::Set(own)) => Some(Some(rate(own)?)),
+            Some(Own::Drop) => Some(None),
+            None => None,
+        };
+        let api_key = match &change.api_key {
+            Some(Own::Set(key)) => Some(Some(self.api_key(site, key)?)),
+            Some(Own::Drop) => Some(None),
+            None => None,
+        };
+
+        let _alone = self.changes.lock().await;
+        let mut client = self.known_client(site, id).await?;
+        // The key first: if that fails nothing has changed, and scopes that were meant for the new key do not meet the old one.
+        match api_key {
+            Some(Some(key)) => self.keep_api_key(site, id, &key).await?,
+            Some(None) => drop(self.store.delete_credential(&site.name, id).await?),
+            None => {}
+        }
+        client.name = name.unwrap_or(client.name);
+        client.scopes = scopes.unwrap_or(client.scopes);
+        client.rate = rate.unwrap_or(client.rate);
+        let updated = self.store.update_client(&site.name, &client).await;
+        self.forget_client(place, id);
+        if !updated? {
+            return Err(unknown_client(site, id));
+        }
+        info!(site = &*site.name, client = id, scopes = client.scopes.as_str(), api_key = change.api_key.is_some(), "client updated");
         let own_api_key = self.store.credential(&site.name, id).await?.is_some();
         Ok(ClientView { own_api_key: Some(own_api_key), ..ClientView::of(&client) })
     }

@@ -11,8 +11,8 @@ use tokio::net::UnixStream;
 
 use crate::admin::error::{AdminError, Code};
 use crate::admin::message::{
-    ClientList, ClientView, ClientWithSecret, DeletedClient, IssuedToken, NewClient, NewToken, RevokedToken, TokenList, TokenListQuery,
-    TokenRef, TokenView,
+    ClientChange, ClientList, ClientView, ClientWithSecret, DeletedClient, IssuedToken, NewClient, NewToken, RevokedToken, TokenList,
+    TokenListQuery, TokenRef, TokenView,
 };
 use crate::admin::operations::{Admin, Rules};
 use crate::admin::remote::Remote;
@@ -66,6 +66,13 @@ impl Door {
         match self {
             Self::Remote(gate) => gate.client(site, id).await,
             Self::Local(admin) => admin.client(site, id).await,
+        }
+    }
+
+    pub async fn update_client(&self, site: &str, id: &str, change: ClientChange) -> Result<ClientView, AdminError> {
+        match self {
+            Self::Remote(gate) => gate.update_client(site, id, &change).await,
+            Self::Local(admin) => admin.update_client(site, id, change).await,
         }
     }
 

@@ -3,7 +3,7 @@
 //! ```text
 //! GET    /v1/status
 //! GET    /v1/sites/{site}/clients                         POST the same: create
-//! GET    /v1/sites/{site}/clients/{id}                    DELETE the same
+//! GET    /v1/sites/{site}/clients/{id}                    PATCH, DELETE the same
 //! POST   /v1/sites/{site}/clients/{id}/disable            enable, rotate-secret
 //! GET    /v1/sites/{site}/tokens?client=ID&limit=N        POST the same: issue or register
 //! POST   /v1/sites/{site}/tokens/inspect                  revoke; a token never stands in a target
@@ -81,7 +81,7 @@ pub fn router(admin: Arc<Admin>) -> Router {
     Router::new()
         .route("/v1/status", get(status))
         .route("/v1/sites/{site}/clients", get(clients).post(create_client))
-        .route("/v1/sites/{site}/clients/{id}", get(client).delete(delete_client))
+        .route("/v1/sites/{site}/clients/{id}", get(client).patch(update_client).delete(delete_client))
         .route("/v1/sites/{site}/clients/{id}/disable", post(disable_client))
         .route("/v1/sites/{site}/clients/{id}/enable", post(enable_client))
         .route("/v1/sites/{site}/clients/{id}/rotate-secret", post(rotate_secret))
@@ -115,6 +115,10 @@ async fn create_client(State(admin): Asked, Path(site): Path<String>, body: Body
 
 async fn client(State(admin): Asked, Path((site, id)): OfSite) -> Answer<ClientView> {
     admin.client(&site, &id).await.map(Json)
+}
+
+async fn update_client(State(admin): Asked, Path((site, id)): OfSite, body: Body) -> Answer<ClientView> {
+    admin.update_client(&site, &id, read(body)?).await.map(Json)
 }
 
 async fn delete_client(State(admin): Asked, Path((site, id)): OfSite) -> Answer<DeletedClient> {

@@ -51,6 +51,28 @@ pub struct NewClient {
     pub api_key: Option<SecretText>,
 }
 
+/// What is to be different about a client; what is `None` stays as it is.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClientChange {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scopes: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Own<ClientRate>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_key: Option<Own<SecretText>>,
+}
+
+/// Something that a client has for itself, or shares with the site.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Own<T> {
+    Set(T),
+    Drop,
+}
+
 /// A client as anyone may see it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClientView {

@@ -18,8 +18,8 @@ use tokio::time::timeout;
 
 use crate::admin::error::{AdminError, Code};
 use crate::admin::message::{
-    ClientList, ClientView, ClientWithSecret, DeletedClient, IssuedToken, NewClient, NewToken, RevokedToken, TokenList, TokenListQuery,
-    TokenRef, TokenView,
+    ClientChange, ClientList, ClientView, ClientWithSecret, DeletedClient, IssuedToken, NewClient, NewToken, RevokedToken, TokenList,
+    TokenListQuery, TokenRef, TokenView,
 };
 
 /// The longest that a gate may take for an answer: a little more than it gives itself.
@@ -53,6 +53,10 @@ impl Remote {
 
     pub async fn client(&self, site: &str, id: &str) -> Result<ClientView, AdminError> {
         self.ask(Method::GET, &client_path(site, id), None::<&()>).await
+    }
+
+    pub async fn update_client(&self, site: &str, id: &str, change: &ClientChange) -> Result<ClientView, AdminError> {
+        self.ask(Method::PATCH, &client_path(site, id), Some(change)).await
     }
 
     pub async fn delete_client(&self, site: &str, id: &str) -> Result<DeletedClient, AdminError> {

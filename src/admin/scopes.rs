@@ -38,7 +38,8 @@ pub fn check_within(wanted: &Scopes, allowed: &Scopes, client: &str, grants: &Gr
     Err(AdminError::new(
         Code::ScopeTooWide,
         format!(
-            "client `{client}` may have `{allowed}`, which does not cover {beyond}; ask for less, or create a client that may have more"
+            "client `{client}` may have `{allowed}`, which does not cover {beyond}; ask for less, or let it have more by \
+             `scopegate client update {client} --scopes`"
         ),
     ))
 }

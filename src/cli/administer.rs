@@ -8,12 +8,13 @@ use serde_json::json;
 
 use crate::admin::door::{self, Door, running};
 use crate::admin::error::AdminError;
-use crate::admin::message::{NewClient, NewToken, SecretText, TokenListQuery, TokenRef};
+use crate::admin::message::{ClientChange, NewClient, NewToken, Own, SecretText, TokenListQuery, TokenRef};
 use crate::admin::terminal;
 use crate::admin::terminal::Style;
 use crate::app::Failure;
 use crate::cli::{
-    Client, ClientCommand, CreateClient, EXIT_FAILED, EXIT_USAGE, IssueToken, Place, Status, Token, TokenCommand, WhichToken, input,
+    Client, ClientCommand, CreateClient, EXIT_FAILED, EXIT_USAGE, IssueToken, Place, Status, Token, TokenCommand, UpdateClient, WhichToken,
+    input,
 };
 use crate::config::checked::Config;
 use crate::config::quantity::Pace;
@@ -42,6 +43,13 @@ pub fn client(client: Client) -> Result<(), Failure> {
             let client = door.client(site, &one.id).await?;
             Ok(Shown::new(&client, |style| terminal::client(&client, style)))
         }),
+        ClientCommand::Update(update) => {
+            let change = client_change(&update)?;
+            at(&update.place, async |door, site| {
+                let client = door.update_client(site, &update.id, change).await?;
+                Ok(Shown::new(&client, |style| terminal::client(&client, style)))
+            })
+        }
         ClientCommand::Disable(one) => at(&one.place, async |door, site| {
             let client = door.disable_client(site, &one.id).await?;
             Ok(Shown::new(&client, |_| terminal::switched_client(&client)))
@@ -168,6 +176,17 @@ fn new_client(create: &CreateClient) -> Result<NewClient, Failure> {
         public: create.public,
         rate: create.rate.map(|pace| rate(pace, create.burst)).transpose()?,
         api_key: create.api_key_file.as_deref().map(input::secret).transpose()?,
+    })
+}
+
+fn client_change(update: &UpdateClient) -> Result<ClientChange, Failure> {
+    let own_rate = update.rate.map(|pace| rate(pace, update.burst)).transpose()?.map(Own::Set);
+    let own_key = update.api_key_file.as_deref().map(input::secret).transpose()?.map(Own::Set);
+    Ok(ClientChange {
+        name: update.name.clone(),
+        scopes: update.scopes.clone(),
+        rate: own_rate.or_else(|| update.no_rate.then_some(Own::Drop)),
+        api_key: own_key.or_else(|| update.no_api_key.then_some(Own::Drop)),
     })
 }
 

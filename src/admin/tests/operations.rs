@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::admin::error::Code;
-use crate::admin::message::{TokenRef, TokenState};
+use crate::admin::message::{ClientChange, ClientView, Own, TokenRef, TokenState};
 use crate::oauth::client::ClientRate;
 
 const FRAPPE_TOKEN: &str = "aBcDeFgHiJkLmNoPqRsTuVwXyZ0123";
@@ -60,6 +60,72 @@ async fn an_api_key_is_kept_sealed_and_ends_with_its_client() {
     room.store.put_credential(ERP, "etl", &sealed).await.expect("what a failed deletion would leave");
     room.admin.create_client(ERP, new_client("etl", "read")).await.expect("a new client");
     assert!(room.store.credential(ERP, "etl").await.expect("the store answers").is_none(), "a new client does not inherit");
+}
+
+#[tokio::test]
+async fn an_update_changes_what_it_names_and_nothing_else() {
+    let room = Room::new();
+    let created = room.admin.create_client(ERP, new_client("crm", "read write")).await.expect("a new client");
+    let kept = room.store.client(ERP, "crm").await.expect("the store answers").expect("it is there");
+    let rate = ClientRate { requests: 60, seconds: 60, burst: 5 };
+    let unchanged = room.admin.update_client(ERP, "crm", ClientChange::default()).await.expect("it is there");
+    assert_eq!(unchanged, created.client);
+    for (change, expected) in [
+        (
+            ClientChange { scopes: Some("read".to_owned()), ..ClientChange::default() },
+            ClientView { scopes: "read".to_owned(), ..created.client.clone() },
+        ),
+        (
+            ClientChange { name: Some(" CRM ".to_owned()), rate: Some(Own::Set(rate)), ..ClientChange::default() },
+            ClientView { scopes: "read".to_owned(), name: "CRM".to_owned(), rate: Some(rate), ..created.client.clone() },
+        ),
+        (
+            ClientChange { rate: Some(Own::Drop), api_key: Some(Own::Set(SecretText::new("key:s3cret\n"))), ..ClientChange::default() },
+            ClientView { scopes: "read".to_owned(), name: "CRM".to_owned(), own_api_key: Some(true), ..created.client.clone() },
+        ),
+        (
+            ClientChange { name: Some("App".to_owned()), ..ClientChange::default() },
+            ClientView { scopes: "read".to_owned(), own_api_key: Some(true), ..created.client.clone() },
+        ),
+        (
+            ClientChange { scopes: Some("read write".to_owned()), api_key: Some(Own::Drop), ..ClientChange::default() },
+            created.client.clone(),
+        ),
+    ] {
+        let shown = format!("{change:?}");
+        assert!(!shown.contains("s3cret"));
+        assert_eq!(room.admin.update_client(ERP, "crm", change).await.expect(&shown), expected, "{shown}");
+        assert_eq!(room.admin.client(ERP, "crm").await.expect("it is there"), expected, "{shown}");
+    }
+    assert_eq!(room.store.client(ERP, "crm").await.expect("the store answers"), Some(kept), "its secret is the old one");
+    room.admin.disable_client(ERP, "crm").await.expect("it is there");
+    let named = ClientChange { name: Some("x".to_owned()), ..ClientChange::default() };
+    assert!(!room.admin.update_client(ERP, "crm", named).await.expect("it is there").enabled, "an update lets nothing through again");
+}
+
+#[tokio::test]
+async fn a_refused_update_changes_nothing() {
+    let room = Room::new();
+    room.client("crm", "read").await;
+    let before = room.admin.client(ERP, "crm").await.expect("it is there");
+    let base = || ClientChange { name: Some("Other".to_owned()), ..ClientChange::default() };
+    let rate = ClientRate { requests: 0, seconds: 60, burst: 5 };
+    for (change, code) in [
+        (ClientChange { name: Some(" ".to_owned()), ..base() }, Code::ClientInvalid),
+        (ClientChange { scopes: Some(String::new()), ..base() }, Code::ScopeInvalid),
+        (ClientChange { scopes: Some("raed".to_owned()), ..base() }, Code::ScopeUnknown),
+        (ClientChange { rate: Some(Own::Set(rate)), ..base() }, Code::RateInvalid),
+        (ClientChange { api_key: Some(Own::Set(SecretText::new("nocolon"))), ..base() }, Code::ApiKeyInvalid),
+    ] {
+        let shown = format!("{change:?}");
+        assert_eq!(room.admin.update_client(ERP, "crm", change).await.expect_err(&shown).code, code, "{shown}");
+        assert_eq!(room.admin.client(ERP, "crm").await.expect("it is there"), before, "{shown}");
+    }
+    let with_key = || ClientChange { api_key: Some(Own::Set(SecretText::new("key:secret"))), ..base() };
+    assert_eq!(room.admin.update_client(SHOP, "crm", with_key()).await.expect_err("no use for it").code, Code::ApiKeyUnused);
+    let keyless = Room::admin(&room.store, None, None);
+    assert_eq!(keyless.update_client(ERP, "crm", with_key()).await.expect_err("nothing to seal with").code, Code::SealKeyMissing);
+    assert_eq!(room.admin.client(ERP, "crm").await.expect("it is there"), before);
 }
 
 #[tokio::test]
@@ -124,12 +190,13 @@ async fn an_unknown_client_is_said_to_be_unknown() {
             room.admin.disable_client(ERP, id).await.map(drop),
             room.admin.enable_client(ERP, id).await.map(drop),
             room.admin.rotate_secret(ERP, id).await.map(drop),
+            room.admin.update_client(ERP, id, ClientChange::default()).await.map(drop),
             room.admin.delete_client(ERP, id).await.map(drop),
             room.admin.issue_token(ERP, new_token(id, "read")).await.map(drop),
             room.admin.tokens(ERP, &list(id, None)).await.map(drop),
         ]
         .map(|refused| refused.expect_err(id).code);
-        assert_eq!(codes, [Code::ClientUnknown; 7], "{id}");
+        assert_eq!(codes, [Code::ClientUnknown; 8], "{id}");
     }
 }
 

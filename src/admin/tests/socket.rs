@@ -13,7 +13,7 @@ use super::*;
 use crate::admin::door::running;
 use crate::admin::error::Code;
 use crate::admin::http;
-use crate::admin::message::{TokenRef, TokenState};
+use crate::admin::message::{ClientChange, Own, TokenRef, TokenState};
 use crate::admin::remote::Remote;
 use crate::admin::socket::bind;
 
@@ -81,6 +81,11 @@ async fn every_operation_goes_through_the_socket() {
     assert!(gate.room.lives(&issued.hash).await);
     assert!(remote.revoke_token(ERP, &token).await.expect("it is there").revoked);
     assert!(!gate.room.lives(&issued.hash).await);
+    let change = ClientChange { scopes: Some("read".to_owned()), rate: Some(Own::Drop), api_key: Some(Own::Drop), name: None };
+    let updated = remote.update_client(ERP, "crm", &change).await.expect("it is there");
+    assert_eq!((updated.scopes.as_str(), updated.rate, updated.own_api_key), ("read", None, Some(false)));
+    let change = ClientChange { api_key: Some(Own::Set(SecretText::new("key:secret"))), ..ClientChange::default() };
+    assert_eq!(remote.update_client(ERP, "crm", &change).await.expect("it is there").own_api_key, Some(true));
     let rotated = remote.rotate_secret(ERP, "crm").await.expect("it has a secret");
     assert_ne!(rotated.client_secret, created.client_secret);
     assert!(remote.delete_client(ERP, "crm").await.expect("it is there").deleted);
@@ -129,6 +134,9 @@ async fn what_no_command_sends_is_refused() {
         (Method::POST, &clients, "{}", 400, "request_invalid"),
         (Method::POST, &clients, unknown, 400, "request_invalid"),
         (Method::POST, &clients, &long, 400, "request_invalid"),
+        (Method::PATCH, &format!("{clients}/crm"), r#"{"enabled":true}"#, 400, "request_invalid"),
+        (Method::PATCH, &format!("{clients}/crm"), r#"{"api_key":"s3cret"}"#, 400, "request_invalid"),
+        (Method::PATCH, &format!("{clients}/crm"), "{}", 404, "client_unknown"),
         (Method::POST, &revoke, "{}", 400, "request_invalid"),
         (Method::POST, &revoke, r#"{"token":"s3cret","hash":"s3cret"}"#, 400, "request_invalid"),
         (Method::POST, &revoke, r#"{"token":7}"#, 400, "request_invalid"),
