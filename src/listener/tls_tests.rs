@@ -1,3 +1,5 @@
+//! TLS over real sockets, with certificates made on the spot.
+
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;

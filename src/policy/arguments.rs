@@ -181,3 +181,6 @@ impl<'v, 'a: 'v> Value<'v, 'a> {
 fn looks_like_json(text: &str) -> bool {
     text.trim_start_matches([' ', '\t', '\n', '\r']).starts_with(['[', '{', '"'])
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,3 +1,5 @@
+//! What requests are taken for: the decision table of FACTS section 2, and ordinary calls.
+
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! Which kinds of body are told apart, and which are refused.
+
 use proptest::prelude::*;
 
 use super::BodyKind;

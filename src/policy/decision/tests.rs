@@ -1,3 +1,5 @@
+//! Scopes against operations.
+
 use super::{NamedScopes, slug, sufficient};
 use crate::policy::classify::tests::{FORM, JSON, NONE, classify, rules};
 use crate::policy::refusal::Reason;

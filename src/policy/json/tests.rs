@@ -1,3 +1,5 @@
+//! JSON that is read, and JSON that two readers could read differently.
+
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;

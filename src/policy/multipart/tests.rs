@@ -1,3 +1,5 @@
+//! Multipart bodies, whole and cut, and what is refused in them.
+
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! Queries and forms, read and written.
+
 use proptest::prelude::*;
 
 use super::{PAIRS_MAX, Pairs};

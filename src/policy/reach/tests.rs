@@ -1,3 +1,5 @@
+//! What fields and filters would see.
+
 use crate::policy::classify::tests::{JSON, NONE, classify, rules};
 
 /// What a list of Leads with these arguments would see beside its own fields: doctypes, `any` for what only the schema knows, or a code.
