@@ -192,10 +192,8 @@ impl Worker {
         exchange: &Exchange,
     ) -> Result<Outgoing, Rejection> {
         let target = plan.target(&uri).ok_or_else(|| Refusal::new(Reason::PathInvalid, "the path cannot be asked for"))?;
-        if let Some(content_type) = plan.content_type {
-            headers.insert(CONTENT_TYPE, content_type);
-        }
-        let headers = to_upstream(
+        let has_body = !matches!(plan.body, RequestBody::Empty);
+        let mut headers = to_upstream(
             std::mem::take(headers),
             RequestHeaders {
                 host: site.frappe_site.clone(),
@@ -204,9 +202,13 @@ impl Worker {
                 request_id: &exchange.request_id,
                 credential,
                 extra_allowed: &site.extra_headers,
-                body: !matches!(plan.body, RequestBody::Empty),
+                body: has_body,
             },
         );
+        if let Some(content_type) = plan.content_type.filter(|_| has_body) {
+            // Ours, whatever the client's `Connection` names: the body was judged by it.
+            headers.insert(CONTENT_TYPE, content_type);
+        }
         Ok(Outgoing { method: plan.method, target, headers, body: plan.body })
     }
 
