@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderMap, HeaderName};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
@@ -32,6 +32,7 @@ use crate::gateway::exchange::Exchange;
 use crate::gateway::read::{Upload, Verdict};
 use crate::gateway::rejection::{RATE_LIMIT, RATE_LIMIT_POLICY, Rejection, policy_field, seconds_up};
 use crate::gateway::site::Site;
+use crate::gateway::traceback::Look;
 use crate::limiter::{self, Addresses, Clock, Standing};
 use crate::oauth::client::ClientRate;
 use crate::policy::classify::{Body, Classified, Draft, Head};
@@ -175,9 +176,10 @@ impl Worker {
         exchange: &mut Exchange,
     ) -> Result<Reached, Rejection> {
         exchange.allowed = true;
+        let shape = Shape::of(uri.path());
         let outgoing = self.outgoing(site, via, plan, uri, &mut headers, credential, exchange)?;
         let answer = self.upstreams.site(site.upstream).send(outgoing).await?;
-        self.passed_on(site, answer, standing, exchange).await
+        self.passed_on(site, shape, answer, standing, exchange).await
     }
 
     #[expect(clippy::too_many_arguments, reason = "what goes upstream is built from everything that was learnt")]
@@ -261,10 +263,11 @@ impl Worker {
             body: RequestBody::Stream(Box::pin(upload)),
         };
         let (uri, mut headers) = (canonical(site, &parts)?, parts.headers);
+        let shape = Shape::of(uri.path());
         let outgoing = self.outgoing(site, via, plan, uri, &mut headers, credential, exchange)?;
         let answer = self.upstreams.site(site.upstream).send(outgoing).await;
         learnt(exchange);
-        self.uploaded(provisional, &verdict, answer, site, standing, exchange).await
+        self.uploaded(provisional, &verdict, answer, (site, shape), standing, exchange).await
     }
 
     /// An answer to an upload counts only if the whole of it was allowed; a refusal on the way beats whatever the upstream said.
@@ -273,7 +276,7 @@ impl Worker {
         _: Provisional,
         verdict: &Verdict,
         answer: Result<Answer, crate::upstream::error::UpstreamError>,
-        site: &Site,
+        (site, shape): (&Site, Shape),
         standing: Option<Standing>,
         exchange: &mut Exchange,
     ) -> Result<Reached, Rejection> {
@@ -286,13 +289,14 @@ impl Worker {
         if !verdict.allowed() && answer.head.status.is_success() {
             return Err(Rejection::BodyBroken);
         }
-        self.passed_on(site, answer, standing, exchange).await
+        self.passed_on(site, shape, answer, standing, exchange).await
     }
 
     /// The answer as the client gets it.
     async fn passed_on(
         &self,
         site: &Site,
+        shape: Shape,
         mut answer: Answer,
         standing: Option<Standing>,
         exchange: &mut Exchange,
@@ -305,8 +309,8 @@ impl Worker {
             answer.head.headers.insert(RATE_LIMIT, value);
         }
         let is_error = answer.head.status.is_client_error() || answer.head.status.is_server_error();
-        if is_error && !site.keep_tracebacks && is_json(&answer.head.headers) && !answer.body.is_end_stream() {
-            return without_traceback(answer).await;
+        if is_error && !site.keep_tracebacks && traceback::may_hold_one(&answer.head.headers) && !answer.body.is_end_stream() {
+            return without_traceback(answer, shape).await;
         }
         Ok(Reached::Upstream(answer))
     }
@@ -433,29 +437,38 @@ fn standing_fields(standing: &Standing) -> (HeaderValue, HeaderValue) {
     (policy.unwrap_or(none.clone()), value.unwrap_or(none))
 }
 
-fn is_json(headers: &HeaderMap) -> bool {
-    headers
-        .get(CONTENT_TYPE)
-        .is_some_and(|value| value.as_bytes().get(..16).is_some_and(|start| start.eq_ignore_ascii_case(b"application/json")))
-}
-
-/// Reads an error body and cuts what tells of the inside. One that is too long to look at is replaced.
-async fn without_traceback(answer: Answer) -> Result<Reached, Rejection> {
+/// Reads an error body and cuts what tells of the inside. One that cannot be looked at is replaced.
+async fn without_traceback(answer: Answer, shape: Shape) -> Result<Reached, Rejection> {
     let (mut head, mut body) = (answer.head, answer.body);
+    if head.headers.contains_key(CONTENT_ENCODING) {
+        return Ok(replaced(head, shape));
+    }
     let mut bytes = Vec::new();
     while let Some(frame) = body.frame().await {
         if let Ok(data) = frame?.into_data() {
             bytes.extend_from_slice(&data);
         }
         if bytes.len() > traceback::ERROR_BYTES_MAX {
-            let reply = Reply::new(head.status, "upstream_error", "the site answered with an error");
-            let (status, headers, body) = reply.into_parts(Shape::V1);
-            return Ok(Reached::Own(status, headers, body));
+            return Ok(replaced(head, shape));
         }
     }
-    let bytes = traceback::cut(&bytes).unwrap_or(bytes);
+    let bytes = match traceback::look(&bytes) {
+        Look::Clean => bytes,
+        Look::Cut(rest) => rest,
+        Look::Unreadable => return Ok(replaced(head, shape)),
+    };
     head.headers.remove(CONTENT_LENGTH);
     Ok(Reached::Own(head.status, head.headers, Bytes::from(bytes)))
+}
+
+/// An error with a body of ours; what the head says of the error itself, such as `Retry-After`, stays.
+fn replaced(mut head: http::response::Parts, shape: Shape) -> Reached {
+    let (status, headers, body) = Reply::new(head.status, "upstream_error", "the site answered with an error").into_parts(shape);
+    for name in [CONTENT_LENGTH, CONTENT_ENCODING, ETAG] {
+        head.headers.remove(name);
+    }
+    head.headers.extend(headers);
+    Reached::Own(status, head.headers, body)
 }
 
 /// The answer with the exchange in its body.
