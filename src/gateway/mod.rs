@@ -255,15 +255,15 @@ impl Worker {
             exchange.bytes_in = verdict.received();
             return Err(rejection);
         }
+        let (uri, mut headers) = (canonical(site, &parts)?, parts.headers);
+        let shape = Shape::of(uri.path());
         let plan = Plan {
-            method: parts.method.clone(),
+            method: parts.method,
             path: None,
-            query: None,
+            query: uri.query().map(str::to_owned),
             content_type: HeaderValue::from_str(&BodyKind::Multipart(boundary.into()).to_content_type()).ok(),
             body: RequestBody::Stream(Box::pin(upload)),
         };
-        let (uri, mut headers) = (canonical(site, &parts)?, parts.headers);
-        let shape = Shape::of(uri.path());
         let outgoing = self.outgoing(site, via, plan, uri, &mut headers, credential, exchange)?;
         let answer = self.upstreams.site(site.upstream).send(outgoing).await;
         learnt(exchange);
