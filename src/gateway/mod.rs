@@ -25,12 +25,12 @@ use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 
-use crate::audit::AuditLog;
+use crate::audit::{self, AuditLog};
 use crate::gateway::body::GateBody;
 use crate::gateway::credential::ClientKeys;
 use crate::gateway::exchange::Exchange;
-use crate::gateway::read::{Upload, Verdict};
-use crate::gateway::rejection::{RATE_LIMIT, RATE_LIMIT_POLICY, Rejection, policy_field, seconds_up};
+use crate::gateway::read::{Judge, Upload, Verdict};
+use crate::gateway::rejection::{ANSWERED_EARLY, RATE_LIMIT, RATE_LIMIT_POLICY, Rejection, policy_field, seconds_up};
 use crate::gateway::site::Site;
 use crate::gateway::traceback::Look;
 use crate::limiter::{self, Addresses, Clock, Standing};
@@ -108,12 +108,15 @@ impl Worker {
         self.admit_address(exchange)?;
         let draft = site.rules.head(head_of(&parts, &body)?)?;
         let token = authenticate::bearer(&parts.headers)?;
-        let live = self.authenticate(site, &token, exchange).await?;
+        let mut live = self.authenticate(site, &token, exchange).await?;
         if let Some(BodyKind::Multipart(boundary)) = &draft.body {
             let boundary = boundary.clone();
             return self.upload(site, via, (parts, body), &boundary, &token, &live, exchange).await;
         }
         let bytes = self.body(site, &live, &draft, body, exchange).await?;
+        if bytes.is_some() {
+            live = self.shared.live(site.id, &site.name, &token.hash(), audit::now()).await?;
+        }
         let kind = draft.body.clone();
         let classified = site.rules.finish(draft, bytes.as_ref().map_or(Body::None, |bytes| Body::Bytes(bytes)))?;
         exchange.classified(&classified.operation);
@@ -137,9 +140,7 @@ impl Worker {
             return Ok(None);
         }
         self.foresee(site, live)?;
-        let bytes = read::whole(body, &site.bodies).await?;
-        exchange.bytes_in = bytes.len() as u64;
-        Ok(Some(bytes))
+        read::whole(body, &site.bodies, &mut exchange.bytes_in).await.map(Some)
     }
 
     /// Refuses a token that allows nothing at all before anything is read on its behalf.
@@ -232,18 +233,21 @@ impl Worker {
         }
         let standing = self.admit_client(live, exchange)?;
         let credential = self.credential(site, live, token).await?;
-        let rules = site.rules.clone();
-        let scopes = site.scopes.clone();
-        let (head_parts, live) = (OwnedHead::of(&parts), live.clone());
+        let (rules, scopes, head) = (site.rules.clone(), site.scopes.clone(), OwnedHead::of(&parts));
+        let (shared, id, name, hash) = (self.shared.clone(), site.id, site.name.clone(), token.hash());
         let learnt = Arc::new(std::sync::Mutex::new(None));
         let told = learnt.clone();
-        let judge = Box::new(move |fields| {
-            let classified = rules.finish(rules.head(head_parts.head())?, Body::Fields(fields))?;
-            let subject = exchange::Subject::of(&classified.operation);
-            *told.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(subject);
-            decide(&scopes, &live, &classified.operation)
+        let judge: Judge = Box::new(move |fields| {
+            Box::pin(async move {
+                let live = shared.live(id, &name, &hash, audit::now()).await?;
+                let classified = rules.finish(rules.head(head.head())?, Body::Fields(fields))?;
+                let subject = exchange::Subject::of(&classified.operation);
+                *told.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(subject);
+                Ok(decide(&scopes, &live, &classified.operation)?)
+            })
         });
         let (mut upload, verdict) = Upload::new(body, boundary, site.bodies, judge);
+        exchange.upload = Some(verdict.clone());
         let begun = upload.begin().await;
         let learnt = move |exchange: &mut Exchange| {
             if let Some(subject) = learnt.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take() {
@@ -252,7 +256,6 @@ impl Worker {
         };
         if let Err(rejection) = begun {
             learnt(exchange);
-            exchange.bytes_in = verdict.received();
             return Err(rejection);
         }
         let (uri, mut headers) = (canonical(site, &parts)?, parts.headers);
@@ -280,16 +283,19 @@ impl Worker {
         standing: Option<Standing>,
         exchange: &mut Exchange,
     ) -> Result<Reached, Rejection> {
-        exchange.bytes_in = verdict.received();
         if let Some(rejection) = verdict.refusal() {
             return Err(rejection);
         }
         exchange.allowed = verdict.allowed();
         let answer = answer?;
-        if !verdict.allowed() && answer.head.status.is_success() {
-            return Err(Rejection::BodyBroken);
+        if !exchange.allowed && answer.head.status.is_success() {
+            return Err(Rejection::AnsweredEarly);
         }
-        self.passed_on(site, shape, answer, standing, exchange).await
+        let reached = self.passed_on(site, shape, answer, standing, exchange).await;
+        if !exchange.allowed {
+            exchange.reason = ANSWERED_EARLY;
+        }
+        reached
     }
 
     /// The answer as the client gets it.
@@ -498,6 +504,7 @@ fn own(reached: Reached, mut exchange: Box<Exchange>, is_head: bool) -> Response
 pub fn reject(rejection: Rejection, challenge: &str, shape: Shape, mut exchange: Box<Exchange>, is_head: bool) -> Response<GateBody> {
     exchange.reason = rejection.code();
     exchange.timed_out = rejection.timed_out();
+    exchange.abandoned = rejection.abandoned();
     answer_with(rejection.into_reply(challenge), shape, exchange, is_head)
 }
 
