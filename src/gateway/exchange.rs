@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use http::{HeaderValue, Method};
 
 use crate::audit::{self, AuditLog, AuditRecord, Outcome};
+use crate::gateway::read::Verdict;
 use crate::policy::operation::{Operation, Target};
 use crate::policy::token::TokenHash;
 use crate::store::cached::Live;
@@ -34,7 +35,11 @@ pub struct Exchange {
     pub reason: &'static str,
     pub status: u16,
     pub timed_out: bool,
+    /// Whether the client went away before its request had ended.
+    pub abandoned: bool,
     pub bytes_in: u64,
+    /// Of an upload, which counts its bytes itself.
+    pub upload: Option<Verdict>,
     pub bytes_out: u64,
     /// Until the head of the upstream's answer.
     pub upstream: Option<Duration>,
@@ -90,7 +95,9 @@ impl Exchange {
             reason: "unanswered",
             status: 0,
             timed_out: false,
+            abandoned: false,
             bytes_in: 0,
+            upload: None,
             bytes_out: 0,
             upstream: None,
             complete: false,
@@ -105,7 +112,7 @@ impl Exchange {
     fn outcome(&self) -> Outcome {
         if self.timed_out {
             Outcome::TimedOut
-        } else if !self.complete {
+        } else if self.abandoned || !self.complete {
             Outcome::Abandoned
         } else if self.refused {
             Outcome::Refused
@@ -141,7 +148,7 @@ impl Drop for Exchange {
             reason: self.reason,
             status: self.status,
             outcome,
-            bytes_in: self.bytes_in,
+            bytes_in: self.upload.as_ref().map_or(self.bytes_in, Verdict::received),
             bytes_out: self.bytes_out,
             total,
             upstream: self.upstream,
