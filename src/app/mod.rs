@@ -140,7 +140,7 @@ impl App {
         let doors = socket::open(&listens(&config), config.listen.workers, inherited).map_err(Failure::config)?;
         let (lobby, workers) = accept::assemble(config.bounds.clone(), config.listen.trusted_proxies.clone(), tls.clone(), doors);
         let https_port = https_port(&config, workers.first());
-        let generation = Generation::new(&config, https_port, &mut registry, &ingredients).map_err(Failure::config)?;
+        let generation = Generation::new(&config, https_port, &mut registry, &ingredients, None).map_err(Failure::config)?;
         let logs = |index| audit.log(index);
         let fronts = (0..config.listen.workers)
             .map(|index| {
@@ -334,8 +334,8 @@ impl Running {
             }
         }
         let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
-        let https_port = self.generation.load().https_port;
-        let generation = Generation::new(&config, https_port, &mut registry, &self.ingredients)?;
+        let before = self.generation.load();
+        let generation = Generation::new(&config, before.https_port, &mut registry, &self.ingredients, Some(&**before))?;
         if let Some(tls) = &self.tls {
             let now = Timestamp::from_unix(audit::now().as_secs());
             tls.reload(&certificate_files(&config), now).map_err(|error| error.to_string())?;
