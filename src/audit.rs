@@ -66,7 +66,8 @@ pub struct AuditRecord<'a> {
     /// First bytes of the token's hash.
     pub token: Option<&'a str>,
     pub scopes: Option<&'a str>,
-    pub method: &'a str,
+    /// `None` where there was no request to have one.
+    pub method: Option<&'a str>,
     pub effect: Option<&'a str>,
     pub doctype: Option<&'a str>,
     pub name: Option<&'a str>,
@@ -99,7 +100,7 @@ impl AuditRecord<'_> {
         text(line, "user", self.user);
         text(line, "token", self.token);
         text(line, "scopes", self.scopes);
-        text(line, "method", Some(self.method));
+        text(line, "method", self.method);
         text(line, "effect", self.effect);
         text(line, "doctype", self.doctype);
         text(line, "name", self.name);
@@ -372,7 +373,7 @@ mod tests {
             user: Some("ann@example.com"),
             token: Some("9f86d081884c7d65"),
             scopes: Some("read write"),
-            method: "GET",
+            method: Some("GET"),
             effect: Some("read"),
             doctype: Some("Sales Order"),
             name: Some("SO-\"1\"\n\u{e9}"),

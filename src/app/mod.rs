@@ -151,7 +151,7 @@ impl App {
         };
         let mut registry = Registry::default();
         // Which port a redirect names is known when it is bound; everything else is settled before.
-        let mut generation = Generation::new(&config, None, &mut registry, &ingredients).map_err(Failure::config)?;
+        let mut generation = Generation::new(&config, None, &mut registry, &ingredients, None).map_err(Failure::config)?;
         let doors = socket::open(&listens(&config), config.listen.workers, inherited);
         let doors = doors.map_err(|error| told(&format!("listen.{}", error.entrance().key()), error.to_string()))?;
         let (lobby, workers) = accept::assemble(config.bounds.clone(), config.listen.trusted_proxies.clone(), tls.clone(), doors);
@@ -356,8 +356,8 @@ impl Running {
             }
         }
         let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
-        let https_port = self.generation.load().https_port;
-        let generation = Generation::new(&config, https_port, &mut registry, &self.ingredients)?;
+        let before = self.generation.load();
+        let generation = Generation::new(&config, before.https_port, &mut registry, &self.ingredients, Some(&**before))?;
         if let Some(tls) = &self.tls {
             let now = Timestamp::from_unix(audit::now().as_secs());
             tls.reload(&certificate_files(&config), now).map_err(|error| config.tell_tls(&error))?;

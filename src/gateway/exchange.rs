@@ -24,7 +24,7 @@ pub struct Exchange {
     pub began: Duration,
     pub started: Instant,
     pub address: IpAddr,
-    method: Method,
+    method: Option<Method>,
     pub site: Option<Arc<str>>,
     pub token: Option<TokenHash>,
     pub live: Option<Arc<Live>>,
@@ -77,7 +77,13 @@ impl Subject {
 }
 
 impl Exchange {
-    pub fn begin(log: Arc<AuditLog>, counters: Arc<WorkerCounters>, request_id: HeaderValue, address: IpAddr, method: Method) -> Self {
+    pub fn begin(
+        log: Arc<AuditLog>,
+        counters: Arc<WorkerCounters>,
+        request_id: HeaderValue,
+        address: IpAddr,
+        method: Option<Method>,
+    ) -> Self {
         Self {
             log,
             counters,
@@ -139,7 +145,7 @@ impl Drop for Exchange {
             user: record.map(|record| &*record.user),
             token,
             scopes: record.map(|record| record.scopes.as_str()),
-            method: self.method.as_str(),
+            method: self.method.as_ref().map(Method::as_str),
             effect: self.subject.effect,
             doctype: self.subject.doctype.as_deref(),
             name: self.subject.name.as_deref(),

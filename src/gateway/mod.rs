@@ -1,4 +1,4 @@
-//! The path of an API request: classify, authenticate, decide, admit, forward. One function, [`Worker::answer`], holds it all.
+//! The path of an API request: classify, authenticate, decide, admit, forward. One function, `Worker::answer`, holds it all.
 //!
 //! Whatever says no is a [`rejection::Rejection`]; whatever happens ends in one audit record, when the [`exchange::Exchange`] is dropped.
 
@@ -64,8 +64,8 @@ pub struct Shared {
 /// The first limits (DESIGN section 9); `None` is no limit.
 pub struct Limits {
     pub client: Option<Quota>,
-    pub address: Option<Addresses>,
-    pub failed_authentications: Option<Addresses>,
+    pub address: Option<Arc<Addresses>>,
+    pub failed_authentications: Option<Arc<Addresses>>,
 }
 
 /// The gateway as one worker thread runs it.
@@ -88,15 +88,13 @@ impl Worker {
         let shape = Shape::of(request.uri().path());
         let is_head = request.method() == Method::HEAD;
         let origin = cors::origin(site, request.headers());
-        let mut response = if request.method() == Method::OPTIONS {
-            let (status, headers) = cors::options(request.headers(), origin.as_ref());
-            exchange.reason = "options";
-            own(Reached::Own(status, headers, Bytes::new()), exchange, is_head)
-        } else {
-            match self.answer(site, via, request, &mut exchange).await {
-                Ok(reached) => own(reached, exchange, is_head),
-                Err(rejection) => reject(rejection, &site.challenge, shape, exchange, is_head),
-            }
+        let answered = match *request.method() {
+            Method::OPTIONS => self.options(request.headers(), origin.as_ref(), &mut exchange),
+            _ => self.answer(site, via, request, &mut exchange).await,
+        };
+        let mut response = match answered {
+            Ok(reached) => own(reached, exchange, is_head),
+            Err(rejection) => reject(rejection, &site.challenge, shape, exchange, is_head),
         };
         cors::allow(response.headers_mut(), site, origin);
         response
@@ -125,6 +123,15 @@ impl Worker {
         let outgoing = Plan::new(classified, kind, bytes);
         let credential = self.credential(site, &live, &token).await?;
         self.forward(permit, site, via, outgoing, (parts.uri, parts.headers), credential, standing, exchange).await
+    }
+
+    /// What may be asked, and by which pages: told to whoever wants to know.
+    fn options(&self, headers: &HeaderMap, origin: Option<&HeaderValue>, exchange: &mut Exchange) -> Result<Reached, Rejection> {
+        self.admit_address(exchange)?;
+        exchange.allowed = true;
+        exchange.reason = "options";
+        let (status, headers) = cors::options(headers, origin);
+        Ok(Reached::Own(status, headers, Bytes::new()))
     }
 
     /// Reads a JSON or form body, but not for a token that could not do anything with it.
@@ -438,7 +445,9 @@ fn quota_of(rate: ClientRate) -> Quota {
 /// `RateLimit-Policy` and `RateLimit` of an answer.
 fn standing_fields(standing: &Standing) -> (HeaderValue, HeaderValue) {
     let policy = HeaderValue::from_str(&policy_field("client", &standing.quota));
-    let value = HeaderValue::from_str(&format!("\"client\";r={};t={}", standing.remaining, seconds_up(standing.reset)));
+    // A burst may be larger than the quota, of which no more than all can be left.
+    let remaining = standing.remaining.min(standing.quota.requests);
+    let value = HeaderValue::from_str(&format!("\"client\";r={remaining};t={}", seconds_up(standing.reset)));
     let none = HeaderValue::from_static("\"client\"");
     (policy.unwrap_or(none.clone()), value.unwrap_or(none))
 }

@@ -107,3 +107,24 @@ fn no_client_can_write_a_line_of_its_own() {
     assert_eq!(records.len(), targets.len());
     assert!(records.iter().all(|record| record.get("forged").is_none()), "{records:#?}");
 }
+
+#[test]
+fn what_was_no_request_has_no_method_on_record() {
+    let upstream = Upstream::json("{}");
+    let gate = Setup::new(&upstream).start();
+    for head in ["CONNECT fake.test:443 HTTP/1.1\r\nHost: fake.test:443\r\n\r\n", "DELETE /x HTTP/1.1\r\nHost : fake.test\r\n\r\n"] {
+        assert!(Wire::tls(&gate).exchange(head).status >= 400);
+    }
+    for record in gate.stop().audit {
+        assert!(record["method"].is_null(), "{record}");
+    }
+}
+
+#[test]
+fn an_answer_to_options_is_allowed_and_served() {
+    let upstream = Upstream::json("{}");
+    let gate = Setup::new(&upstream).start();
+    Wire::tls(&gate).exchange("OPTIONS /api/resource/ToDo HTTP/1.1\r\nHost: fake.test\r\n\r\n");
+    let records = gate.stop().audit;
+    assert_eq!((&records[0]["decision"], &records[0]["outcome"]), (&"allow".into(), &"served".into()), "{records:#?}");
+}
