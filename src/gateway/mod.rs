@@ -1,4 +1,4 @@
-//! The path of an API request: classify, authenticate, decide, admit, forward. One function, [`Worker::answer`], holds it all.
+//! The path of an API request: classify, authenticate, decide, admit, forward. One function, `Worker::answer`, holds it all.
 //!
 //! Whatever says no is a [`rejection::Rejection`]; whatever happens ends in one audit record, when the [`exchange::Exchange`] is dropped.
 

@@ -153,7 +153,7 @@ impl Upload {
         (upload, verdict)
     }
 
-    /// Reads the beginning, up to [`READ_AHEAD`]: a body that is short, as most forms are, is judged before the upstream hears of it.
+    /// Reads the beginning, up to `READ_AHEAD`: a body that is short, as most forms are, is judged before the upstream hears of it.
     pub async fn begin(&mut self) -> Result<(), Rejection> {
         let mut ahead = 0;
         while !self.ended && ahead < READ_AHEAD {
