@@ -437,6 +437,57 @@ mod tests {
     }
 
     #[test]
+    fn every_command_that_is_printed_somewhere_is_usage() {
+        let mut printed = String::new();
+        for document in ["README.md", "deploy/RUNBOOK.md"] {
+            let text = std::fs::read_to_string(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(document)).expect("the document");
+            // Commands stand on a line of their own or between two back quotes, where a bare name is no command.
+            let quoted = text.split('`').filter(|part| !part.trim().contains('\n') && (part.starts_with("sudo ") || part.contains(" --")));
+            printed.extend(text.lines().chain(quoted).map(|part| format!("{part}\n")));
+        }
+        let mut open = vec![Cli::command()];
+        while let Some(command) = open.pop() {
+            printed.push_str(&command.get_after_help().map(ToString::to_string).unwrap_or_default());
+            printed.push('\n');
+            open.extend(command.get_subcommands().cloned());
+        }
+        let mut count = 0;
+        for line in printed.lines() {
+            let line = line.trim().trim_start_matches("sudo ");
+            let words = words(line);
+            // `scopegate demo        see it work`, and what only names a program or has letters for an argument.
+            let [program, rest @ ..] = words.as_slice() else { continue };
+            if program != "scopegate" || rest.is_empty() || line.contains("  ") && !line.contains("  #") && !line.contains("  (") {
+                continue;
+            }
+            count += 1;
+            if let Err(error) = Cli::try_parse_from(&words) {
+                panic!("{line}\n{error}");
+            }
+        }
+        assert!(count > 40, "only {count} were found");
+    }
+
+    /// The words of a simple command, up to a comment, a redirection or the next command.
+    fn words(line: &str) -> Vec<String> {
+        let (mut words, mut word, mut quote) = (Vec::new(), String::new(), None);
+        for letter in line.chars().chain([' ']) {
+            match (quote, letter) {
+                (Some(open), _) if letter == open => quote = None,
+                (None, '"' | '\'') => quote = Some(letter),
+                (None, ' ') => {
+                    if word.starts_with(['#', '<', '>', '|', '&', '(']) {
+                        break;
+                    }
+                    words.extend((!word.is_empty()).then(|| std::mem::take(&mut word)));
+                }
+                _ => word.push(letter),
+            }
+        }
+        words
+    }
+
+    #[test]
     fn what_is_no_usage_is_refused() {
         for line in [
             "",

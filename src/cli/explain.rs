@@ -24,14 +24,21 @@ use crate::policy::scope::{Scope, Scopes};
 /// The largest body that is read here, in bytes.
 const BODY_BYTES_MAX: u64 = 64 * MIB;
 
+/// What a body is taken for that does not look like JSON.
+const FORM: &str = "application/x-www-form-urlencoded";
+
 /// A JSON or form body, in bytes, where no config says.
 const PARSED_BYTES_MAX: usize = 4 * MIB as usize;
 
 pub fn run(asked: &Explain) -> Result<(), Failure> {
     let (host, target) = split_url(&asked.path);
     let world = World::of(asked, host)?;
-    let body = asked.body.as_deref().map(|file| input::read(file, BODY_BYTES_MAX)).transpose()?;
+    let mut body = asked.body.as_deref().map(|file| input::read(file, BODY_BYTES_MAX)).transpose()?;
     let content_type = body.as_deref().map(|bytes| asked.content_type.clone().unwrap_or_else(|| guessed_type(bytes).to_owned()));
+    // What an editor or a shell puts at the end of a form is none of its last value; `curl -d @file` drops it as well.
+    if let (Some(body), None, Some(FORM)) = (&mut body, &asked.content_type, content_type.as_deref()) {
+        body.truncate(body.trim_ascii_end().len());
+    }
     let scopes = asked.scope.as_deref().map(Scopes::parse).transpose();
     let scopes = scopes.map_err(|error| Failure { exit: EXIT_USAGE, message: error.0 })?;
     let (path, query) = match target.split_once('?') {
@@ -221,7 +228,7 @@ fn as_sent(text: &str) -> String {
 fn guessed_type(body: &[u8]) -> &'static str {
     match body.trim_ascii_start().first() {
         Some(b'{' | b'[' | b'"') => "application/json",
-        _ => "application/x-www-form-urlencoded",
+        _ => FORM,
     }
 }
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::io::tcp::TcpSettings;
-use redis::{AsyncConnectionConfig, ConnectionAddr, FromRedisValue, IntoConnectionInfo, RedisError, RedisResult};
+use redis::{AsyncConnectionConfig, ConnectionAddr, ErrorKind, FromRedisValue, IntoConnectionInfo, RedisError, RedisResult};
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
@@ -88,10 +88,13 @@ impl Link {
         // Without `nodelay` a look-up written while another is under way waits for its acknowledgement: up to 40 ms.
         let info = info.set_tcp_settings(TcpSettings::default().set_nodelay(true));
         let unreachable = |error: RedisError| {
-            StoreError(format!(
-                "redis at {address} cannot be reached: {}; check the address and that Redis runs",
-                plain(&error.to_string())
-            ))
+            let (problem, remedy) = match error.kind() {
+                ErrorKind::AuthenticationFailed => {
+                    ("does not let this user in", "check user and password, percent-encoded, and Redis's ACL")
+                }
+                _ => ("cannot be reached", "check the address and that Redis runs"),
+            };
+            StoreError(format!("redis at {address} {problem}: {}; {remedy}", plain(&error.to_string())))
         };
         let client = redis::Client::open(info).map_err(unreachable)?;
         let connection = connect(&client).await.map_err(unreachable)?;

@@ -33,6 +33,17 @@ async fn recovered(store: &RedisStore, name: &str) -> Option<TokenRecord> {
 }
 
 #[tokio::test]
+async fn a_wrong_password_is_told_from_an_unreachable_redis() {
+    let server = RedisServer::start();
+    for (user, told) in [("nosuch:pass-canary@", "does not let this user in"), ("", "")] {
+        let url = server.url().replacen("redis://", &format!("redis://{user}"), 1);
+        let error = RedisStore::connect(&RedisUrl(url.as_str().into()), "sg", BUDGET).await.err().map(|error| error.0).unwrap_or_default();
+        assert!(error.contains(told) && error.is_empty() == told.is_empty(), "{error}");
+        assert!(!error.contains("canary"), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn the_stored_format_is_public() {
     let server = RedisServer::start();
     let store = connect(&server, PATIENCE).await;

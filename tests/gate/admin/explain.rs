@@ -60,6 +60,13 @@ decision    allowed by sales
 }
 
 #[test]
+fn a_form_from_a_shell_ends_where_its_last_value_does() {
+    let call = ["explain", "POST", "/", "--body", "-", "--scope", "read:item"];
+    let told = stdout(&run(&call, "cmd=frappe.client.get_list&doctype=Item\n", &[]));
+    assert!(told.contains("read Item by frappe.client.get_list") && told.contains("allowed by read:item"), "{told}");
+}
+
+#[test]
 fn a_url_leads_to_its_site() {
     let setup = setup();
     let config = setup.write();
