@@ -4,7 +4,7 @@
 //! been read along the way, so it is refused and not redirected (a redirect would look like it worked).
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -18,7 +18,7 @@ use crate::gateway::body::GateBody;
 use crate::gateway::exchange::Exchange;
 use crate::gateway::site::Site;
 use crate::gateway::{self, Worker};
-use crate::listener::connection::{Connection, Entrance};
+use crate::listener::connection::{Connection, Entrance, address_text};
 use crate::listener::violation::Violation;
 use crate::listener::{Arrival, Service};
 use crate::policy::query::Pairs;
@@ -38,7 +38,7 @@ pub struct Table {
     pub trusted_proxies: Arc<[IpNet]>,
     /// The port that a redirect to HTTPS names; `None` for the standard one.
     pub https_port: Option<u16>,
-    pub worker: Worker,
+    pub worker: Arc<Worker>,
 }
 
 /// The service of one worker thread.
@@ -52,9 +52,9 @@ impl Front {
     /// Answers a request.
     pub async fn request(&self, connection: &Connection, request: Request<Incoming>) -> Response<GateBody> {
         let table = self.table.load_full();
-        let via = table.via(connection, request.headers());
+        let (address, via) = table.via(connection, request.headers());
         let worker = &table.worker;
-        let mut exchange = self.exchange(&table, via.client.ip(), request.method().clone());
+        let mut exchange = self.exchange(&table, address, via.client.clone(), request.method().clone());
         let is_head = request.method() == http::Method::HEAD;
         let shape = Shape::of(request.uri().path());
         let Some(site) = table.site(&request) else {
@@ -76,16 +76,15 @@ impl Front {
     /// Answers what the listener found to be no request. hyper closes the connection behind it.
     pub fn violation(&self, connection: &Connection, violation: Violation) -> Response<GateBody> {
         let table = self.table.load_full();
-        let exchange = self.exchange(&table, connection.client.ip(), http::Method::GET);
+        let exchange = self.exchange(&table, connection.client.ip(), connection.client_text.clone(), http::Method::GET);
         let status = StatusCode::from_u16(violation.status()).unwrap_or(StatusCode::BAD_REQUEST);
         let reply =
             Reply::new(status, violation.reason(), violation.sentence()).with(http::header::CONNECTION, HeaderValue::from_static("close"));
         gateway::answer_with(reply, Shape::V1, exchange, false)
     }
 
-    fn exchange(&self, table: &Table, address: IpAddr, method: http::Method) -> Box<Exchange> {
-        let worker = &table.worker;
-        Box::new(Exchange::begin(worker.log.clone(), worker.counters.clone(), self.ids.next(), address, method))
+    fn exchange(&self, table: &Table, address: IpAddr, address_text: HeaderValue, method: http::Method) -> Box<Exchange> {
+        Box::new(Exchange::begin(table.worker.clone(), self.ids.next(), address, address_text, method))
     }
 }
 
@@ -105,29 +104,32 @@ impl Table {
     }
 
     /// Who the client is: the peer, or whom a trusted proxy names.
-    fn via(&self, connection: &Connection, headers: &HeaderMap) -> Via {
+    fn via(&self, connection: &Connection, headers: &HeaderMap) -> (IpAddr, Via) {
         let secure = match connection.entrance {
             Entrance::Https => true,
             Entrance::Http => false,
             // The operator says that a proxy in front ends TLS; where the proxy itself says that it did not, it is believed.
             Entrance::BehindProxy => headers.get(X_FORWARDED_PROTO).is_none_or(|proto| proto == "https"),
         };
-        let peer = connection.client;
-        if self.trusted_proxies.is_empty() || !self.trusts(peer.ip()) {
-            return Via { client: peer, secure };
-        }
-        // From the right: each trusted proxy appended the one it heard from. The first that is not trusted is the client.
+        let peer = connection.client.ip();
+        let client = if self.trusts(peer) { self.announced(peer, headers) } else { peer };
+        let text = if client == peer { connection.client_text.clone() } else { address_text(client) };
+        (client, Via { client: text, secure })
+    }
+
+    /// From the right: each trusted proxy appended the one it heard from. The first that is not trusted is the client.
+    fn announced(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let mut client = peer;
         let hops =
             headers.get_all(X_FORWARDED_FOR).iter().rev().filter_map(|value| value.to_str().ok()).flat_map(|value| value.rsplit(','));
         for hop in hops {
             let Ok(address) = hop.trim().parse::<IpAddr>() else { break };
-            client = SocketAddr::new(address, 0);
+            client = address;
             if !self.trusts(address) {
                 break;
             }
         }
-        Via { client, secure }
+        client
     }
 
     fn trusts(&self, address: IpAddr) -> bool {
@@ -138,7 +140,7 @@ impl Table {
 
 /// The host of `host[:port]`.
 fn without_port(host: &str) -> &str {
-    match host.rsplit_once(':') {
+    match memchr::memrchr(b':', host.as_bytes()).map(|at| (&host[..at], &host[at + 1..])) {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && !name.ends_with(':') => name,
         _ => host,
     }

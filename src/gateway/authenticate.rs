@@ -45,7 +45,7 @@ impl Worker {
         {
             return Err(Rejection::FailedTooOften(too_many));
         }
-        let unknown = match self.shared.store.find(site.id, &site.name, &hash, now).await {
+        let unknown = match self.shared.store.find(site.id, &site.name, &hash, now, exchange.started).await {
             Ok(Lookup::Live(live)) => {
                 exchange.live = Some(live.clone());
                 return Ok(live);

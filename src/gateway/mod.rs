@@ -46,6 +46,7 @@ use crate::store::cached::{CachedStore, Live};
 use crate::telemetry::WorkerCounters;
 use crate::upstream::answer::Answer;
 use crate::upstream::body::RequestBody;
+use crate::upstream::error::UpstreamError;
 use crate::upstream::headers::{RequestHeaders, to_upstream};
 use crate::upstream::send::Outgoing;
 use crate::upstream::{Via, WorkerUpstreams};
@@ -62,9 +63,21 @@ pub struct Shared {
 
 /// The first limits (DESIGN section 9); `None` is no limit.
 pub struct Limits {
-    pub client: Option<Quota>,
+    pub client: Option<ClientLimit>,
     pub address: Option<Addresses>,
     pub failed_authentications: Option<Addresses>,
+}
+
+/// The limit of every client that has none of its own, and how answers tell it.
+pub struct ClientLimit {
+    quota: Quota,
+    policy: HeaderValue,
+}
+
+impl ClientLimit {
+    pub fn new(quota: Quota) -> Self {
+        Self { quota, policy: policy_value(&quota) }
+    }
 }
 
 /// The gateway as one worker thread runs it.
@@ -110,7 +123,8 @@ impl Worker {
         let live = self.authenticate(site, &token, exchange).await?;
         if let Some(BodyKind::Multipart(boundary)) = &draft.body {
             let boundary = boundary.clone();
-            return self.upload(site, via, (parts, body), &boundary, &token, &live, exchange).await;
+            // Boxed, like all that few requests come to: room for it is not kept by every connection.
+            return Box::pin(self.upload(site, via, (parts, body), &boundary, &token, &live, exchange)).await;
         }
         let bytes = self.body(site, &live, &draft, body, exchange).await?;
         let kind = draft.body.clone();
@@ -136,7 +150,7 @@ impl Worker {
             return Ok(None);
         }
         self.foresee(site, live)?;
-        let bytes = read::whole(body, &site.bodies).await?;
+        let bytes = Box::pin(read::whole(body, &site.bodies)).await?;
         exchange.bytes_in = bytes.len() as u64;
         Ok(Some(bytes))
     }
@@ -157,7 +171,9 @@ impl Worker {
 
     /// Counts the request of a client, in the cell that lies with its record.
     fn admit_client(&self, live: &Live, exchange: &Exchange) -> Result<Option<Standing>, Rejection> {
-        let Some(quota) = live.client.client().rate.map(quota_of).or(self.shared.limits.client) else { return Ok(None) };
+        let Some(quota) = live.client.client().rate.map(quota_of).or(self.shared.limits.client.as_ref().map(|limit| limit.quota)) else {
+            return Ok(None);
+        };
         let standing = limiter::count(&live.client.cell, &quota, self.nanos(exchange.started)).map_err(Rejection::LimitedByClient)?;
         Ok(Some(standing))
     }
@@ -169,45 +185,32 @@ impl Worker {
         site: &Site,
         via: &Via,
         plan: Plan,
-        (uri, mut headers): (http::Uri, HeaderMap),
+        (uri, headers): (http::Uri, HeaderMap),
         credential: HeaderValue,
         standing: Option<Standing>,
         exchange: &mut Exchange,
     ) -> Result<Reached, Rejection> {
         exchange.allowed = true;
-        let outgoing = self.outgoing(site, via, plan, uri, &mut headers, credential, exchange)?;
-        let answer = self.upstreams.site(site.upstream).send(outgoing).await?;
+        let answer = self.send(site, via, plan, (&uri, &headers), &credential, &exchange.request_id).await??;
         self.passed_on(site, answer, standing, exchange).await
     }
 
-    #[expect(clippy::too_many_arguments, reason = "what goes upstream is built from everything that was learnt")]
-    fn outgoing(
+    /// Sends what is planned. What the client sent serves to make the headers, and for nothing else.
+    async fn send(
         &self,
         site: &Site,
         via: &Via,
         plan: Plan,
-        uri: http::Uri,
-        headers: &mut HeaderMap,
-        credential: HeaderValue,
-        exchange: &Exchange,
-    ) -> Result<Outgoing, Rejection> {
-        let target = plan.target(&uri).ok_or_else(|| Refusal::new(Reason::PathInvalid, "the path cannot be asked for"))?;
-        if let Some(content_type) = plan.content_type {
-            headers.insert(CONTENT_TYPE, content_type);
-        }
-        let headers = to_upstream(
-            std::mem::take(headers),
-            RequestHeaders {
-                host: site.frappe_site.clone(),
-                site_name: Some(site.frappe_site.clone()),
-                via,
-                request_id: &exchange.request_id,
-                credential,
-                extra_allowed: &site.extra_headers,
-                body: !matches!(plan.body, RequestBody::Empty),
-            },
-        );
-        Ok(Outgoing { method: plan.method, target, headers, body: plan.body })
+        (uri, headers): (&http::Uri, &HeaderMap),
+        credential: &HeaderValue,
+        request_id: &HeaderValue,
+    ) -> Result<Result<Answer, UpstreamError>, Rejection> {
+        let target = plan.target(uri).ok_or_else(|| Refusal::new(Reason::PathInvalid, "the path cannot be asked for"))?;
+        let content_type = plan.content_type.as_ref();
+        let ours =
+            RequestHeaders { site: &site.frappe_site, via, request_id, credential, extra_allowed: &site.extra_headers, content_type };
+        let outgoing = Outgoing { method: plan.method, target, headers: &|| to_upstream(headers, &ours), body: plan.body };
+        Ok(self.upstreams.site(site.upstream).send(outgoing).await)
     }
 
     /// A multipart body streams through; its fields are judged on the way, and its last piece waits for the judgement.
@@ -258,9 +261,8 @@ impl Worker {
             content_type: HeaderValue::from_str(&BodyKind::Multipart(boundary.into()).to_content_type()).ok(),
             body: RequestBody::Stream(Box::pin(upload)),
         };
-        let (uri, mut headers) = (canonical(site, &parts)?, parts.headers);
-        let outgoing = self.outgoing(site, via, plan, uri, &mut headers, credential, exchange)?;
-        let answer = self.upstreams.site(site.upstream).send(outgoing).await;
+        let uri = canonical(site, &parts)?;
+        let answer = self.send(site, via, plan, (&uri, &parts.headers), &credential, &exchange.request_id).await?;
         learnt(exchange);
         self.uploaded(provisional, &verdict, answer, site, standing, exchange).await
     }
@@ -270,7 +272,7 @@ impl Worker {
         &self,
         _: Provisional,
         verdict: &Verdict,
-        answer: Result<Answer, crate::upstream::error::UpstreamError>,
+        answer: Result<Answer, UpstreamError>,
         site: &Site,
         standing: Option<Standing>,
         exchange: &mut Exchange,
@@ -298,13 +300,16 @@ impl Worker {
         exchange.upstream = Some(answer.waited);
         exchange.reason = "ok";
         if let Some(standing) = standing {
-            let (policy, value) = standing_fields(&standing);
+            let policy = match &self.shared.limits.client {
+                Some(limit) if limit.quota == standing.quota => limit.policy.clone(),
+                _ => policy_value(&standing.quota),
+            };
             answer.head.headers.insert(RATE_LIMIT_POLICY, policy);
-            answer.head.headers.insert(RATE_LIMIT, value);
+            answer.head.headers.insert(RATE_LIMIT, standing_value(&standing));
         }
         let is_error = answer.head.status.is_client_error() || answer.head.status.is_server_error();
         if is_error && !site.keep_tracebacks && is_json(&answer.head.headers) && !answer.body.is_end_stream() {
-            return without_traceback(answer).await;
+            return Box::pin(without_traceback(answer)).await;
         }
         Ok(Reached::Upstream(answer))
     }
@@ -423,12 +428,16 @@ fn quota_of(rate: ClientRate) -> Quota {
     Quota { requests: rate.requests, period: std::time::Duration::from_secs(u64::from(rate.seconds)), burst: rate.burst }
 }
 
-/// `RateLimit-Policy` and `RateLimit` of an answer.
-fn standing_fields(standing: &Standing) -> (HeaderValue, HeaderValue) {
-    let policy = HeaderValue::from_str(&policy_field("client", &standing.quota));
-    let value = HeaderValue::from_str(&format!("\"client\";r={};t={}", standing.remaining, seconds_up(standing.reset)));
-    let none = HeaderValue::from_static("\"client\"");
-    (policy.unwrap_or(none.clone()), value.unwrap_or(none))
+/// `RateLimit-Policy` of an answer.
+fn policy_value(quota: &Quota) -> HeaderValue {
+    HeaderValue::from_str(&policy_field("client", quota)).unwrap_or(HeaderValue::from_static("\"client\""))
+}
+
+/// `RateLimit` of an answer: it differs from answer to answer, so it is put together without the formatter.
+fn standing_value(standing: &Standing) -> HeaderValue {
+    let (mut remaining, mut reset) = (itoa::Buffer::new(), itoa::Buffer::new());
+    let text = ["\"client\";r=", remaining.format(standing.remaining), ";t=", reset.format(seconds_up(standing.reset))].concat();
+    HeaderValue::from_maybe_shared(Bytes::from(text)).unwrap_or(HeaderValue::from_static("\"client\""))
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

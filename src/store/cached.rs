@@ -159,13 +159,9 @@ impl CachedStore {
         Self { knowledge, hits: Tally::default(), misses: Tally::default() }
     }
 
-    /// The token with this hash, if it lives at `now`. `site` and `site_name` are the same site. May be called on any runtime.
-    pub async fn find(&self, site: SiteId, site_name: &str, hash: &TokenHash, now: Timestamp) -> Result<Lookup, StoreError> {
-        self.find_at(site, site_name, hash, now, Instant::now()).await
-    }
-
-    /// [`Self::find`] at an instant of the caller's: tests need not wait for an answer to grow old.
-    async fn find_at(&self, site: SiteId, site_name: &str, hash: &TokenHash, now: Timestamp, at: Instant) -> Result<Lookup, StoreError> {
+    /// The token with this hash, if it lives at `now`, for a request that came at `at`, which is the same moment by another clock. `site`
+    /// and `site_name` are the same site. May be called on any runtime.
+    pub async fn find(&self, site: SiteId, site_name: &str, hash: &TokenHash, now: Timestamp, at: Instant) -> Result<Lookup, StoreError> {
         let knowledge = &self.knowledge;
         let at = knowledge.instant(at);
         let key = TokenKey { site, hash: *hash };
