@@ -66,7 +66,8 @@ pub struct AuditRecord<'a> {
     /// First bytes of the token's hash.
     pub token: Option<&'a str>,
     pub scopes: Option<&'a str>,
-    pub method: &'a str,
+    /// `None` where there was no request to have one.
+    pub method: Option<&'a str>,
     pub effect: Option<&'a str>,
     pub doctype: Option<&'a str>,
     pub name: Option<&'a str>,
@@ -94,7 +95,7 @@ impl AuditRecord<'_> {
         text(line, br#","user":"#, self.user);
         text(line, br#","token":"#, self.token);
         text(line, br#","scopes":"#, self.scopes);
-        text(line, br#","method":"#, Some(self.method));
+        text(line, br#","method":"#, self.method);
         text(line, br#","effect":"#, self.effect);
         text(line, br#","doctype":"#, self.doctype);
         text(line, br#","name":"#, self.name);
@@ -370,7 +371,7 @@ mod tests {
             user: Some("ann@example.com"),
             token: Some("9f86d081884c7d65"),
             scopes: Some("read write"),
-            method: "GET",
+            method: Some("GET"),
             effect: Some("read"),
             doctype: Some("Sales Order"),
             name: Some("SO-\"1\"\n\u{e9}"),

@@ -3,6 +3,7 @@
 //! The rooms stand here in reading order; `src/README.md` is the map.
 
 pub mod app;
+pub mod cli;
 pub mod config;
 pub mod router;
 
@@ -21,3 +22,4 @@ pub mod policy;
 pub mod pocket;
 pub mod reply;
 pub mod telemetry;
+pub mod wording;

@@ -101,6 +101,10 @@ impl Addresses {
         Self { quota, shards, hasher: RandomState::default() }
     }
 
+    pub fn quota(&self) -> &Quota {
+        &self.quota
+    }
+
     /// Counts one request of `address`.
     pub fn count(&self, address: IpAddr, now: u64) -> Result<Standing, TooMany> {
         self.with_cell(address, now, |quota, cell| match quota.ask(*cell, now) {

@@ -4,7 +4,7 @@
 //! been read along the way, so it is refused and not redirected (a redirect would look like it worked).
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -54,7 +54,7 @@ impl Front {
         let table = self.table.load_full();
         let (address, via) = table.via(connection, request.headers());
         let worker = &table.worker;
-        let mut exchange = self.exchange(&table, address, via.client.clone(), request.method().clone());
+        let mut exchange = self.exchange(&table, address, via.client.clone(), Some(request.method().clone()));
         let is_head = request.method() == http::Method::HEAD;
         let shape = Shape::of(request.uri().path());
         let Some(site) = table.site(&request) else {
@@ -76,14 +76,14 @@ impl Front {
     /// Answers what the listener found to be no request. hyper closes the connection behind it.
     pub fn violation(&self, connection: &Connection, violation: Violation) -> Response<GateBody> {
         let table = self.table.load_full();
-        let exchange = self.exchange(&table, connection.client.ip(), connection.client_text.clone(), http::Method::GET);
+        let exchange = self.exchange(&table, connection.client.ip(), connection.client_text.clone(), None);
         let status = StatusCode::from_u16(violation.status()).unwrap_or(StatusCode::BAD_REQUEST);
         let reply =
             Reply::new(status, violation.reason(), violation.sentence()).with(http::header::CONNECTION, HeaderValue::from_static("close"));
         gateway::answer_with(reply, Shape::V1, exchange, false)
     }
 
-    fn exchange(&self, table: &Table, address: IpAddr, address_text: HeaderValue, method: http::Method) -> Box<Exchange> {
+    fn exchange(&self, table: &Table, address: IpAddr, address_text: HeaderValue, method: Option<http::Method>) -> Box<Exchange> {
         Box::new(Exchange::begin(table.worker.clone(), self.ids.next(), address, address_text, method))
     }
 }
@@ -109,33 +109,40 @@ impl Table {
             Entrance::Https => true,
             Entrance::Http => false,
             // The operator says that a proxy in front ends TLS; where the proxy itself says that it did not, it is believed.
-            Entrance::BehindProxy => headers.get(X_FORWARDED_PROTO).is_none_or(|proto| proto == "https"),
+            Entrance::BehindProxy => headers.get_all(X_FORWARDED_PROTO).iter().all(|proto| proto.as_bytes().eq_ignore_ascii_case(b"https")),
         };
         let peer = connection.client.ip();
-        let client = if self.trusts(peer) { self.announced(peer, headers) } else { peer };
+        let client = client_of(&self.trusted_proxies, peer, headers);
         let text = if client == peer { connection.client_text.clone() } else { address_text(client) };
         (client, Via { client: text, secure })
     }
+}
 
-    /// From the right: each trusted proxy appended the one it heard from. The first that is not trusted is the client.
-    fn announced(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
-        let mut client = peer;
-        let hops =
-            headers.get_all(X_FORWARDED_FOR).iter().rev().filter_map(|value| value.to_str().ok()).flat_map(|value| value.rsplit(','));
-        for hop in hops {
-            let Ok(address) = hop.trim().parse::<IpAddr>() else { break };
-            client = address;
-            if !self.trusts(address) {
-                break;
-            }
+/// The peer, or whom the trusted proxies before it name.
+fn client_of(trusted: &[IpNet], peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+    let trusts = |address: IpAddr| trusted.iter().any(|network| network.contains(&address.to_canonical()));
+    if trusted.is_empty() || !trusts(peer) {
+        return peer;
+    }
+    // From the right: each trusted proxy appended the one it heard from. The first that is not trusted is the client. What stands to the
+    // left of it is the client's own, and may be anything.
+    let mut client = peer;
+    let hops = headers.get_all(X_FORWARDED_FOR).iter().rev().flat_map(|value| value.as_bytes().rsplit(|&byte| byte == b','));
+    for hop in hops {
+        let Some(address) = hop_address(hop) else { break };
+        client = address;
+        if !trusts(address) {
+            break;
         }
-        client
     }
+    client
+}
 
-    fn trusts(&self, address: IpAddr) -> bool {
-        let address = address.to_canonical();
-        self.trusted_proxies.iter().any(|network| network.contains(&address))
-    }
+/// The address of one element of `X-Forwarded-For`; some proxies add the port.
+fn hop_address(hop: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(hop).ok()?.trim();
+    let address = text.parse::<IpAddr>().or_else(|_| text.parse::<SocketAddr>().map(|address| address.ip()));
+    address.ok().map(|address| address.to_canonical())
 }
 
 /// The host of `host[:port]`.
@@ -167,7 +174,10 @@ fn insecure(
     };
     let port = table.https_port.map(|port| format!(":{port}")).unwrap_or_default();
     let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
-    let location = HeaderValue::from_str(&format!("https://{host}{port}{target}"));
+    // `*`, and a query behind no path, would stand in the authority.
+    let target = if target == "*" { "" } else { target };
+    let root = if target.starts_with('/') { "" } else { "/" };
+    let location = HeaderValue::from_str(&format!("https://{host}{port}{root}{target}"));
     let reply = Reply::new(StatusCode::PERMANENT_REDIRECT, "redirect_to_https", "use HTTPS");
     let reply = match location {
         Ok(location) => reply.with(LOCATION, location),
@@ -209,6 +219,50 @@ impl Service for Front {
         match arrival {
             Ok(request) => self.request(connection, request).await,
             Err(violation) => self.violation(connection, violation),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_client_is_whom_the_last_trusted_proxy_heard_from() {
+        let trusted: [IpNet; 2] = ["127.0.0.1/32".parse().expect("a network"), "10.0.0.0/8".parse().expect("a network")];
+        let rows: [(&[&[u8]], &str); 13] = [
+            (&[], "127.0.0.1"),
+            (&[b"192.0.2.1"], "192.0.2.1"),
+            (&[b"203.0.113.9, 192.0.2.1, 10.0.0.1"], "192.0.2.1"),
+            (&[b"203.0.113.9", b"192.0.2.1"], "192.0.2.1"),
+            // What the client claimed itself hides nothing, whatever it is.
+            (&[b"\xff, 192.0.2.1"], "192.0.2.1"),
+            (&[b"evil, 192.0.2.1"], "192.0.2.1"),
+            (&[b",,192.0.2.1"], "192.0.2.1"),
+            (&[b"192.0.2.1:5678"], "192.0.2.1"),
+            (&[b"[2001:db8::1]:99"], "2001:db8::1"),
+            (&[b"2001:db8::1"], "2001:db8::1"),
+            (&[b"::ffff:192.0.2.1"], "192.0.2.1"),
+            (&[b"unknown, 10.0.0.2"], "10.0.0.2"),
+            (&[b"\xff"], "127.0.0.1"),
+        ];
+        for (values, expected) in rows {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(X_FORWARDED_FOR, HeaderValue::from_bytes(value).expect("a header value"));
+            }
+            let client = |peer: &str| client_of(&trusted, peer.parse().expect("an address"), &headers).to_string();
+            assert_eq!(client("127.0.0.1"), expected, "{values:?}");
+            assert_eq!(client("192.0.2.77"), "192.0.2.77", "a stranger speaks for himself: {values:?}");
+        }
+    }
+
+    #[test]
+    fn a_host_has_its_port_taken_off() {
+        for (host, name) in
+            [("a.test", "a.test"), ("a.test:8443", "a.test"), ("[::1]", "[::1]"), ("[::1]:443", "[::1]"), ("a.test:x", "a.test:x")]
+        {
+            assert_eq!(without_port(host), name);
         }
     }
 }

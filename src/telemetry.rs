@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::HeaderValue;
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _, NoLabelSet};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
@@ -116,7 +116,7 @@ impl Metrics {
             BUCKETS.iter().enumerate().map(|(at, &end)| (end as f64 / 1e6, sum(|histogram, at| &histogram.buckets[at], at))).collect();
         let count = sum(|histogram, _| &histogram.count, 0);
         let inside: u64 = buckets.iter().map(|(_, count)| count).sum();
-        buckets.push((f64::MAX, count.saturating_sub(inside)));
+        buckets.push((f64::INFINITY, count.saturating_sub(inside)));
         let seconds = sum(|histogram, _| &histogram.micros, 0) as f64 / 1e6;
         encoder.encode_descriptor(name, help, None, MetricType::Histogram)?.encode_histogram::<NoLabelSet>(seconds, count, &buckets, None)
     }
@@ -134,10 +134,14 @@ impl Collector for Metrics {
         for reading in (self.readings)() {
             let kind = if reading.counter { MetricType::Counter } else { MetricType::Gauge };
             let mut family = encoder.encode_descriptor(reading.name, reading.help, None, kind)?;
-            for (labels, value) in &reading.values {
-                let signed = i64::try_from(*value).unwrap_or(i64::MAX);
-                let cell = family.encode_family(labels)?;
-                if reading.counter { ConstCounter::new(*value).encode(cell)? } else { ConstGauge::new(signed).encode(cell)? }
+            let encode = |value: u64, cell: MetricEncoder<'_>| match reading.counter {
+                true => ConstCounter::new(value).encode(cell),
+                false => ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX)).encode(cell),
+            };
+            match reading.values.as_slice() {
+                // An empty set of labels would be written as `{}`.
+                [(labels, value)] if labels.is_empty() => encode(*value, family)?,
+                values => values.iter().try_for_each(|(labels, value)| encode(*value, family.encode_family(labels)?))?,
             }
         }
         Ok(())

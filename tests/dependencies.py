@@ -7,7 +7,6 @@ It asks `cargo tree`, which needs no network, for what is built on this platform
 import re
 import subprocess
 import sys
-import tomllib
 from collections import defaultdict
 from pathlib import Path
 
@@ -57,6 +56,16 @@ def tree():
     return sorted(found)
 
 
+def declared(manifest):
+    """Section and name of every dependency in Cargo.toml, one to a line. Python reads TOML by itself since 3.11 only."""
+    section = ""
+    for line in manifest.splitlines():
+        if header := re.match(r"\[(.+)\]", line):
+            section = header[1]
+        elif section in ("dependencies", "dev-dependencies") and (entry := re.match(r"([\w-]+) = ", line)):
+            yield section, entry[1]
+
+
 def allowed(licence):
     """Whether an SPDX expression can be met by the licences above; `/` is an old way to write OR."""
     expression = re.sub(r"\s*/\s*", " OR ", licence)
@@ -78,15 +87,16 @@ def main():
     for name, several in versions.items():
         if len(several) > 1 and name not in KNOWN_TWICE:
             problems.append(f"{name} is built in versions {', '.join(sorted(several))}: cargo tree -d")
-    for package in tomllib.loads((ROOT / "Cargo.lock").read_text())["package"]:
-        if package.get("source", REGISTRY) != REGISTRY:
-            problems.append(f"{package['name']} comes from {package['source']}")
-    manifest = tomllib.loads((ROOT / "Cargo.toml").read_text())
+    for package in re.findall(r'^name = "(.+)"\nversion = .+\nsource = "(.+)"', (ROOT / "Cargo.lock").read_text(), re.MULTILINE):
+        if package[1] != REGISTRY:
+            problems.append(f"{package[0]} comes from {package[1]}")
+    dependencies = list(declared((ROOT / "Cargo.toml").read_text()))
+    if not dependencies:
+        problems.append("Cargo.toml is not written as this script reads it: `name = ` on a line of its own")
     code = "\n".join(path.read_text() for room in ("src", "tests", "benches") for path in sorted((ROOT / room).rglob("*.rs")))
-    for section in ("dependencies", "dev-dependencies"):
-        for name in manifest.get(section, {}):
-            if not re.search(rf"\b{name.replace('-', '_')}\b", code):
-                problems.append(f"{name} in [{section}] is used nowhere")
+    for section, name in dependencies:
+        if not re.search(rf"\b{name.replace('-', '_')}\b", code):
+            problems.append(f"{name} in [{section}] is used nowhere")
     for problem in problems:
         print(problem, file=sys.stderr)
     if problems:

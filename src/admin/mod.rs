@@ -1,27 +1,29 @@
-//! placeholder
-pub struct AdminSite {
-    pub name: std::sync::Arc<str>,
-    pub id: crate::store::cached::SiteId,
-    pub named_scopes: Vec<Box<str>>,
-    pub takes_api_keys: bool,
-}
-pub struct Admin;
-impl Admin {
-    pub fn new(
-        _: Vec<AdminSite>,
-        _: std::sync::Arc<dyn crate::store::Store>,
-        _: Option<std::sync::Arc<crate::store::cached::CachedStore>>,
-        _: Option<crate::store::seal::SealKey>,
-        _: Box<dyn Fn() -> serde_json::Value + Send + Sync>,
-    ) -> Self {
-        Admin
-    }
-}
-pub mod http {
-    pub fn bind(p: &std::path::Path) -> Result<tokio::net::UnixListener, String> {
-        tokio::net::UnixListener::bind(p).map_err(|e| e.to_string())
-    }
-    pub async fn serve(_l: tokio::net::UnixListener, _a: std::sync::Arc<super::Admin>, stop: impl Future<Output = ()> + Send + 'static) {
-        stop.await
-    }
-}
+//! Administration: operations on clients and tokens, and their two faces, a unix socket and a terminal.
+//!
+//! ```text
+//! terminal, cli -> door -> remote -> (socket) -> http \
+//!                      -> (no gate runs)               > operations: clients, tokens -> store, cache
+//! ```
+//!
+//! An operation is the same wherever it runs: in the gate, where it also empties what the cache knows of the thing changed, or in the
+//! process of a command, on the store itself. `message` is what goes through the socket, and what `--json` prints.
+//!
+//! Whoever can open the socket is the operator: its mode and its directory are the guard, as with any local service of the system. This
+//! room does not know HTTPS, sites' traffic or OAuth.
+
+pub mod error;
+pub mod message;
+
+pub mod door;
+pub mod http;
+pub mod remote;
+pub mod socket;
+pub mod terminal;
+
+mod clients;
+pub mod operations;
+mod scopes;
+mod tokens;
+
+#[cfg(test)]
+mod tests;

@@ -56,7 +56,11 @@ pub fn run(options: DemoOptions) -> Result<(), Failure> {
     let (config, _) =
         crate::config::parse(&config_text(&dir.0, options, erp_address, &key), "demo", std::iter::empty()).map_err(Failure::config)?;
     telemetry::start_logging(config.log.level, false);
-    let app = App::build(config, None)?;
+    let app = App::build(config, None).map_err(|failure| Failure {
+        // The configuration that it blames is none that anybody can change.
+        message: format!("{}\nother ports are taken by --port and --http-port; 0 picks a free one", failure.message),
+        ..failure
+    })?;
     let tokens = app.control.block_on(seed(&*app.running.store))?;
     let pocket = Arc::new(Pocket::sample().with_key(&key.key, &key.secret, USER));
     let stop = app.running.drain.clone();

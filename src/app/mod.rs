@@ -7,6 +7,7 @@ pub mod demo;
 pub mod observe;
 pub mod sites;
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,12 +18,14 @@ use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
 use serde_json::json;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::admin::{self, Admin};
+use crate::admin;
+use crate::admin::operations::Admin;
 use crate::app::sites::{Generation, Ingredients, Registry};
 use crate::audit::{self, Audit};
 use crate::config::checked::{self, Config};
+use crate::config::rules::admin_rules;
 use crate::gateway::credential::ClientKeys;
 use crate::limiter::Clock;
 use crate::listener::accept::{self, Shared as Lobby};
@@ -70,6 +73,15 @@ pub struct App {
     workers: Vec<accept::Worker>,
     admin: (UnixListener, Arc<Admin>),
     metrics: Option<TcpListener>,
+    signals: Signals,
+}
+
+/// What an operator or a service manager sends. What comes while nobody listens yet is kept.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+    reopen: Signal,
 }
 
 /// What lives as long as the process, whatever is reloaded.
@@ -99,14 +111,17 @@ pub fn serve(config_file: &Path, ready_json: bool) -> Result<(), Failure> {
     }
     let app = App::build(config, Some(config_file.to_owned()))?;
     if ready_json {
-        println!("{}", app.addresses());
+        let mut out = std::io::stdout().lock();
+        // A reader that went away is no reason not to serve.
+        let _ = writeln!(out, "{}", app.addresses()).and_then(|()| out.flush());
     }
     app.run()
 }
 
 /// Reads the configuration file and the environment.
 pub fn load(file: &Path) -> Result<(Config, Vec<crate::config::report::Warning>), Failure> {
-    crate::config::load(file, std::env::vars()).map_err(Failure::config)
+    let environment = crate::config::environment().map_err(Failure::config)?;
+    crate::config::load(file, environment.into_iter()).map_err(Failure::config)
 }
 
 impl App {
@@ -123,8 +138,9 @@ impl App {
         let now = Timestamp::from_unix(audit::now().as_secs());
         let tls = load_tls(&config, now)?;
         let seal = || config.encryption_key.as_ref().map(|key| SealKey::from_hex(key.reveal())).transpose().map_err(Failure::config);
-        let store = control.block_on(store::open(&config.store)).map_err(Failure::config)?;
-        let audit = Audit::open(&audit_output(&config.audit), config.listen.workers).map_err(Failure::config)?;
+        let told = |key: &str, error: String| Failure::config(config.places.tell(key, error));
+        let store = control.block_on(store::open(&config.store)).map_err(|error| Failure::config(config.tell_store(&error)))?;
+        let audit = Audit::open(&audit_output(&config.audit), config.listen.workers).map_err(|error| told("audit.file", error))?;
         let cached = Arc::new(CachedStore::new(store.clone(), &config.store));
         let counters: Vec<_> = (0..config.listen.workers).map(|_| Arc::new(WorkerCounters::default())).collect();
         let ingredients = Ingredients {
@@ -134,10 +150,12 @@ impl App {
             complained: Arc::new(AtomicU64::new(0)),
         };
         let mut registry = Registry::default();
-        let doors = socket::open(&listens(&config), config.listen.workers, inherited).map_err(Failure::config)?;
+        // Which port a redirect names is known when it is bound; everything else is settled before.
+        let mut generation = Generation::new(&config, None, &mut registry, &ingredients, None).map_err(Failure::config)?;
+        let doors = socket::open(&listens(&config), config.listen.workers, inherited);
+        let doors = doors.map_err(|error| told(&format!("listen.{}", error.entrance().key()), error.to_string()))?;
         let (lobby, workers) = accept::assemble(config.bounds.clone(), config.listen.trusted_proxies.clone(), tls.clone(), doors);
-        let https_port = https_port(&config, workers.first());
-        let generation = Generation::new(&config, https_port, &mut registry, &ingredients).map_err(Failure::config)?;
+        generation.https_port = https_port(&config, workers.first());
         let logs = |index| audit.log(index);
         let fronts = (0..config.listen.workers)
             .map(|index| {
@@ -145,14 +163,17 @@ impl App {
                 Ok(Front { table: Arc::new(ArcSwap::from_pointee(table)), ids: Arc::new(RequestIds::new(random()?)) })
             })
             .collect::<Result<Vec<_>, Failure>>()?;
-        let (sites, seal) = (admin_sites(&config, &registry), seal()?);
-        let admin_socket = config.admin.socket.clone();
+        let (rules, seal) = (admin_rules(&config, |name| registry.id(name)), seal()?.map(Arc::new));
+        let guard = control.enter();
+        let admin_socket = admin::socket::bind(&config.admin.socket).map_err(|error| told("admin.socket", error))?;
+        // In place before anybody is told that it runs: the first SIGHUP must not end it.
+        let signals = Signals::catch().map_err(|error| Failure::failed(format!("signals cannot be received: {error}")))?;
+        drop(guard);
         let metrics = config.metrics.listen.map(|address| {
             let bind = control.block_on(TcpListener::bind(address));
             bind.map_err(|error| {
-                Failure::config(format!(
-                    "cannot listen on {address} (metrics): {error}; stop what has the port, or change `metrics.listen`"
-                ))
+                let problem = format!("cannot listen on {address}: {error}; stop what has the port, or write another, or \"off\"");
+                told("metrics.listen", problem)
             })
         });
         let metrics = metrics.transpose()?;
@@ -173,11 +194,8 @@ impl App {
         });
         let told = Arc::downgrade(&running);
         let status = Box::new(move || told.upgrade().map_or(json!({}), |running| running.status()));
-        let admin = Arc::new(Admin::new(sites, store, Some(cached), seal, status));
-        let guard = control.enter();
-        let socket = admin::http::bind(&admin_socket).map_err(Failure::config)?;
-        drop(guard);
-        Ok(Self { control, config_file, running, workers, admin: (socket, admin), metrics })
+        let admin = Arc::new(Admin::new(rules, store, Some(cached), seal, status));
+        Ok(Self { control, config_file, running, workers, admin: (admin_socket, admin), metrics, signals })
     }
 
     /// Where it listens, for scripts: one line of JSON.
@@ -201,23 +219,32 @@ impl App {
         })
     }
 
+    /// Where it listens, for people: `https 0.0.0.0:8443, http 0.0.0.0:8080, metrics 127.0.0.1:9464`.
+    fn listening(&self) -> String {
+        let doors = self.workers.first().into_iter().flat_map(accept::Worker::listens);
+        let doors = doors.map(|listen| format!("{} {}", listen.entrance.name(), listen.address));
+        let metrics = self.metrics.as_ref().and_then(|listener| listener.local_addr().ok()).map(|address| format!("metrics {address}"));
+        doors.chain(metrics).collect::<Vec<_>>().join(", ")
+    }
+
     /// Runs until a signal says to stop; then finishes what is in flight, within `drain_timeout`.
     pub fn run(self) -> Result<(), Failure> {
-        let Self { control, config_file, running, workers, admin: (socket, admin), metrics } = self;
+        let listening = self.listening();
+        let Self { control, config_file, running, workers, admin: (socket, admin), metrics, signals } = self;
         let stop = running.drain.clone();
-        control.spawn(admin::http::serve(socket, admin, async move { stop.wait().await }));
+        control.spawn(admin::http::serve(socket, admin.clone(), async move { stop.wait().await }));
         if let Some(listener) = metrics {
             control.spawn(observe::serve(listener, running.clone()));
         }
         control.spawn(flush(running.clone()));
-        control.spawn(signals(running.clone(), config_file));
+        control.spawn(obey(signals, running.clone(), admin.clone(), config_file));
         running.generation.load().watch(&control.handle().clone());
         let threads = workers
             .into_iter()
             .enumerate()
             .map(|(index, worker)| serve_on_thread(index, worker, &running))
             .collect::<Result<Vec<_>, _>>()?;
-        tracing::info!(version = env!("CARGO_PKG_VERSION"), workers = threads.len(), "ready");
+        tracing::info!(version = env!("CARGO_PKG_VERSION"), workers = threads.len(), listening, "ready");
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         let mut result = Ok(());
         let mut cut = 0;
@@ -263,30 +290,27 @@ async fn flush(running: Arc<Running>) {
     }
 }
 
-/// TERM and INT drain, HUP reloads, USR1 reopens the audit file. The handlers are in place before the first thread serves.
-async fn signals(running: Arc<Running>, config_file: Option<PathBuf>) {
-    let handlers = || -> std::io::Result<_> {
-        Ok((
-            signal(SignalKind::terminate())?,
-            signal(SignalKind::interrupt())?,
-            signal(SignalKind::hangup())?,
-            signal(SignalKind::user_defined1())?,
-        ))
-    };
-    let (mut terminate, mut interrupt, mut hangup, mut reopen) = match handlers() {
-        Ok(handlers) => handlers,
-        Err(error) => {
-            tracing::error!(%error, "signals cannot be received");
-            return;
-        }
-    };
+impl Signals {
+    fn catch() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+            reopen: signal(SignalKind::user_defined1())?,
+        })
+    }
+}
+
+/// TERM and INT drain, HUP reloads, USR1 reopens the audit file.
+async fn obey(signals: Signals, running: Arc<Running>, admin: Arc<Admin>, config_file: Option<PathBuf>) {
+    let Signals { mut terminate, mut interrupt, mut hangup, mut reopen } = signals;
     loop {
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             _ = hangup.recv() => {
-                let (running, file) = (running.clone(), config_file.clone());
-                let reload = tokio::task::spawn_blocking(move || running.reload(file.as_deref()));
+                let (running, admin, file) = (running.clone(), admin.clone(), config_file.clone());
+                let reload = tokio::task::spawn_blocking(move || running.reload(&admin, file.as_deref()));
                 if reload.await.is_err() {
                     tracing::error!("the reload failed; the old configuration stays");
                 }
@@ -301,9 +325,9 @@ async fn signals(running: Arc<Running>, config_file: Option<PathBuf>) {
 
 impl Running {
     /// Reads configuration and certificates again. Whatever is wrong with the new ones, the old ones stay.
-    fn reload(&self, file: Option<&Path>) {
+    fn reload(&self, admin: &Admin, file: Option<&Path>) {
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Reloading]);
-        if let Err(message) = self.try_reload(file) {
+        if let Err(message) = self.try_reload(admin, file) {
             tracing::error!("reload refused, the old configuration stays: {message}");
         } else {
             tracing::info!("reloaded");
@@ -311,7 +335,7 @@ impl Running {
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     }
 
-    fn try_reload(&self, file: Option<&Path>) -> Result<(), String> {
+    fn try_reload(&self, admin: &Admin, file: Option<&Path>) -> Result<(), String> {
         let Some(file) = file else { return Ok(()) };
         let (config, warnings) = load(file).map_err(|failure| failure.message)?;
         for warning in &warnings {
@@ -325,17 +349,18 @@ impl Running {
             ("audit", format!("{:?}", current.audit) == format!("{:?}", config.audit)),
             ("metrics", format!("{:?}", current.metrics) == format!("{:?}", config.metrics)),
             ("admin", format!("{:?}", current.admin) == format!("{:?}", config.admin)),
+            ("log", format!("{:?}", current.log) == format!("{:?}", config.log)),
         ] {
             if !same {
                 tracing::warn!("[{section}] has changed and takes a restart; the rest is taken over now");
             }
         }
         let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
-        let https_port = self.generation.load().https_port;
-        let generation = Generation::new(&config, https_port, &mut registry, &self.ingredients)?;
+        let before = self.generation.load();
+        let generation = Generation::new(&config, before.https_port, &mut registry, &self.ingredients, Some(&**before))?;
         if let Some(tls) = &self.tls {
             let now = Timestamp::from_unix(audit::now().as_secs());
-            tls.reload(&certificate_files(&config), now).map_err(|error| error.to_string())?;
+            tls.reload(&certificate_files(&config), now).map_err(|error| config.tell_tls(&error))?;
         }
         for (index, front) in self.fronts.iter().enumerate() {
             front.table.store(Arc::new(generation.table(self.audit.log(index), self.counters[index].clone())));
@@ -344,6 +369,7 @@ impl Running {
             generation.watch(&handle);
         }
         self.generation.swap(Arc::new(generation)).stop();
+        admin.replace_rules(admin_rules(&config, |name| registry.id(name)));
         *current = config;
         Ok(())
     }
@@ -358,7 +384,7 @@ fn load_tls(config: &Config, now: Timestamp) -> Result<Option<Arc<Tls>>, Failure
         checked::TlsVersion::V1_3 => TlsVersion::V1_3,
     };
     let settings = TlsSettings { certificates: certificate_files(config), min_version };
-    Tls::load(&settings, now).map(|tls| Some(Arc::new(tls))).map_err(Failure::config)
+    Tls::load(&settings, now).map(|tls| Some(Arc::new(tls))).map_err(|error| Failure::config(config.tell_tls(&error)))
 }
 
 fn certificate_files(config: &Config) -> Vec<CertificateFiles> {
@@ -392,15 +418,4 @@ fn random() -> Result<u64, Failure> {
     let mut bytes = [0; 8];
     SystemRandom::new().fill(&mut bytes).map_err(|_| Failure::failed("the system gives no random bytes"))?;
     Ok(u64::from_ne_bytes(bytes))
-}
-
-fn admin_sites(config: &Config, registry: &Registry) -> Vec<admin::AdminSite> {
-    let scopes: Vec<_> = config.scopes.iter().map(|scope| scope.name.clone()).collect();
-    let site = |site: &checked::Site| admin::AdminSite {
-        name: site.name.clone(),
-        id: registry.id(&site.name),
-        named_scopes: scopes.clone(),
-        takes_api_keys: matches!(site.credential, checked::Credential::ApiKey(_)),
-    };
-    config.sites.iter().map(site).collect()
 }

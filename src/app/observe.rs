@@ -69,26 +69,23 @@ impl Running {
     /// What `scopegate status` shows.
     pub(super) fn status(&self) -> Value {
         let generation = self.generation.load();
-        let servers: Vec<Value> = generation
-            .upstreams
-            .status()
-            .into_iter()
-            .map(|server| json!({"server": server.server, "healthy": server.healthy, "failures": server.failures}))
-            .collect();
-        let sites: Vec<Value> = generation.names.iter().map(|name| json!({"name": name})).collect();
+        let servers_of = |site| -> Vec<Value> {
+            let servers = generation.upstreams.status_of(site).into_iter();
+            servers.map(|server| json!({"server": server.server, "healthy": server.healthy, "failures": server.failures})).collect()
+        };
+        let sites = generation.names.iter().enumerate();
+        let sites: Vec<Value> = sites.map(|(index, name)| json!({"name": name, "servers": servers_of(index)})).collect();
         let gauges = &self.lobby.gauges;
         let certificates: Vec<Value> = self
             .tls
             .iter()
             .flat_map(|tls| tls.expiries())
-            .map(|(file, expires)| json!({"file": file, "expires": expires.unix()}))
+            .map(|served| json!({"file": served.file, "names": served.names, "expires": served.expires.unix()}))
             .collect();
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "started": self.started.unix(),
-            "store": {"kind": self.store.kind()},
             "sites": sites,
-            "servers": servers,
             "cache": {"entries": self.cached.len(), "hits": self.cached.hits(), "misses": self.cached.misses()},
             "connections": {
                 "open": self.lobby.open(),
@@ -142,7 +139,7 @@ impl Running {
                 name: "certificate_expires_seconds",
                 help: "When a certificate ends, since 1970",
                 counter: false,
-                values: certificates.map(|(file, expires)| (vec![("file", file.display().to_string())], expires.unix())).collect(),
+                values: certificates.map(|served| (vec![("file", served.file.display().to_string())], served.expires.unix())).collect(),
             },
         ]
     }

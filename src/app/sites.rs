@@ -64,8 +64,14 @@ pub struct Generation {
 }
 
 impl Generation {
-    /// Builds it. The error names what is wrong with the configuration.
-    pub fn new(config: &Config, https_port: Option<u16>, registry: &mut Registry, ingredients: &Ingredients) -> Result<Self, String> {
+    /// Builds it; `before` is what it takes the place of. The error names what is wrong with the configuration.
+    pub fn new(
+        config: &Config,
+        https_port: Option<u16>,
+        registry: &mut Registry,
+        ingredients: &Ingredients,
+        before: Option<&Self>,
+    ) -> Result<Self, String> {
         let servers = config.sites.iter().map(servers_of).collect();
         let upstreams = Upstreams::new(servers).map_err(|error| error.to_string())?;
         let scopes = Arc::new(named_scopes(config));
@@ -79,7 +85,7 @@ impl Generation {
         let shared = Shared {
             store: ingredients.store.clone(),
             keys: ingredients.keys.clone(),
-            limits: limits_of(&config.rates),
+            limits: limits_of(&config.rates, before.map(|before| &before.shared.limits)),
             clock: ingredients.clock,
             complained: ingredients.complained.clone(),
         };
@@ -156,11 +162,23 @@ fn site_of(config: &Config, site: &checked::Site, upstream: usize, id: SiteId, s
     })
 }
 
-fn limits_of(rates: &checked::Rates) -> Limits {
+fn limits_of(rates: &checked::Rates, before: Option<&Limits>) -> Limits {
     Limits {
         client: rates.client.map(quota_of).map(ClientLimit::new),
-        address: rates.address.map(quota_of).map(Addresses::new),
-        failed_authentications: rates.failed_authentications.map(quota_of).map(Addresses::new),
+        address: addresses_of(rates.address, before.and_then(|before| before.address.as_ref())),
+        failed_authentications: addresses_of(
+            rates.failed_authentications,
+            before.and_then(|before| before.failed_authentications.as_ref()),
+        ),
+    }
+}
+
+/// Under the same quota the cells of before count on: a reload forgives nobody.
+fn addresses_of(rate: Option<Rate>, before: Option<&Arc<Addresses>>) -> Option<Arc<Addresses>> {
+    let quota = quota_of(rate?);
+    match before {
+        Some(before) if *before.quota() == quota => Some(before.clone()),
+        _ => Some(Arc::new(Addresses::new(quota))),
     }
 }
 

@@ -12,13 +12,17 @@ use http::{HeaderName, Method};
 use ipnet::IpNet;
 use rustls::pki_types::CertificateDer;
 
+use crate::config::place::Places;
 use crate::listener::Bounds;
+use crate::listener::tls::TlsError;
 use crate::policy::scope::{Effect, Scope, Scopes};
+use crate::store::{Backend, StoreError};
 use crate::upstream::ServerUrl;
 
 /// Everything a gate is built from.
 #[derive(Clone, Debug)]
 pub struct Config {
+    pub places: Places,
     pub listen: Listen,
     pub tls: Tls,
     pub bounds: Bounds,
@@ -35,6 +39,26 @@ pub struct Config {
     pub sites: Vec<Site>,
     pub rpcs: Vec<RpcEntry>,
     pub scopes: Vec<NamedScope>,
+}
+
+impl Config {
+    /// `problem` with the store, told at the key that says where the store is.
+    pub fn tell_store(&self, problem: &StoreError) -> String {
+        let key = match self.store.backend {
+            Backend::Embedded { .. } => "store.path",
+            Backend::Redis { .. } if self.places.has("store.url_file") => "store.url_file",
+            Backend::Redis { .. } => "store.url",
+        };
+        self.places.tell(key, problem)
+    }
+
+    /// `problem` with the certificates, told at the key of the file that is to blame.
+    pub fn tell_tls(&self, problem: &TlsError) -> String {
+        match problem.place() {
+            Some((number, field)) => self.places.tell(&format!("tls.certificate.{number}.{field}"), problem),
+            None => self.places.tell("tls.certificate", problem),
+        }
+    }
 }
 
 /// Where connections come in.

@@ -6,6 +6,7 @@
 
 pub mod check;
 pub mod checked;
+pub mod place;
 pub mod quantity;
 pub mod report;
 pub mod rules;
@@ -18,9 +19,22 @@ use std::path::Path;
 use crate::config::checked::Config;
 use crate::config::report::{ConfigError, Report, Warning};
 use crate::config::section::Section;
+use crate::config::written::VARIABLE_PREFIX;
 
 /// The largest configuration that is read, in bytes: a thousand sites take about a quarter of it.
 const CONFIG_BYTES_MAX: u64 = 1 << 20;
+
+/// The variables of this process that are laid over a file. One that is not UTF-8 is an error, because nobody can have meant it.
+pub fn environment() -> Result<Vec<(String, String)>, ConfigError> {
+    let mut variables = Vec::new();
+    for (name, value) in std::env::vars_os() {
+        let Some(name) = name.to_str().filter(|name| name.starts_with(VARIABLE_PREFIX)) else { continue };
+        let value = value.into_string();
+        let value = value.map_err(|_| ConfigError::one(format!("environment variable {name}: is not UTF-8; set it anew, or unset it")))?;
+        variables.push((name.to_owned(), value));
+    }
+    Ok(variables)
+}
 
 /// Reads and checks the file at `path`, with `SCOPEGATE__SECTION__KEY` of `env` laid over it.
 pub fn load(path: &Path, env: impl Iterator<Item = (String, String)>) -> Result<(Config, Vec<Warning>), ConfigError> {

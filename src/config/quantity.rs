@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
+use crate::wording::TIMES;
+
 pub const KIB: u64 = 1 << 10;
 pub const MIB: u64 = 1 << 20;
 pub const GIB: u64 = 1 << 30;
 
 const SIZES: [(&str, u64); 4] = [("GiB", GIB), ("MiB", MIB), ("KiB", KIB), ("B", 1)];
-/// In milliseconds. `ms` stands before `s` and `m`, which end and begin like it.
-const TIMES: [(&str, u64); 5] = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 
 /// How a size is written, for the remedy of an error.
 pub const SIZE_EXAMPLE: &str = "write bytes as 32768 or \"32KiB\" (B, KiB, MiB, GiB)";
@@ -54,18 +54,12 @@ pub fn show_size(bytes: u64) -> String {
     format!("{}{unit}", bytes / factor)
 }
 
-/// The shortest way to write a time exactly, to the millisecond.
-pub fn show_time(time: Duration) -> String {
-    let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-    let (unit, factor) = TIMES.iter().rev().find(|(_, factor)| millis != 0 && millis.is_multiple_of(*factor)).unwrap_or(&TIMES[1]);
-    format!("{}{unit}", millis / factor)
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use super::{GIB, KIB, MIB, Pace, parse_pace, parse_size, parse_time, show_size, show_time};
+    use super::{GIB, KIB, MIB, Pace, parse_pace, parse_size, parse_time, show_size};
+    use crate::wording::show_time;
 
     #[test]
     fn sizes_have_binary_units_and_nothing_else() {

@@ -1,13 +1,11 @@
 //! What is wrong with a configuration, and what is merely unwise: collected while it is read, told all at once.
 
+use crate::wording::alike;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::config::written::{Flaw, Origin, VARIABLE_PREFIX};
-
-/// How alike a wrong and a right name must be, from 0 to 1, before the one is offered for the other: `lgo` and `log` are 0.67.
-const ALIKE: f64 = 0.6;
 
 /// Why a configuration cannot be used: each problem on a line of its own, with file, line, key and remedy.
 #[derive(Debug)]
@@ -43,7 +41,7 @@ impl fmt::Display for Warning {
 
 /// What has come up so far.
 pub struct Report<'a> {
-    file: &'a str,
+    pub file: &'a str,
     problems: RefCell<Vec<(usize, String)>>,
     warnings: RefCell<Vec<(usize, Warning)>>,
     /// Every key that a reader asked for, as `section.key`.
@@ -105,10 +103,7 @@ impl<'a> Report<'a> {
     }
 
     fn tell(&self, origin: &Origin, key: &str, text: &str) -> String {
-        match origin {
-            Origin::Line(line) => format!("{}:{line}: `{key}`: {text}", self.file),
-            Origin::Variable(variable) => format!("environment variable {}: `{key}`: {text}", variable.name),
-        }
+        tell(self.file, origin, key, text)
     }
 
     /// What to write instead of an unknown key: a similar one of the same section, the section it belongs to, or what there is.
@@ -135,13 +130,12 @@ impl<'a> Report<'a> {
     }
 }
 
-/// The one of `names` that was probably meant by `name`.
-pub fn alike<'n>(name: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
-    names
-        .map(|other| (strsim::normalized_damerau_levenshtein(name, other), other))
-        .filter(|(likeness, _)| *likeness >= ALIKE)
-        .max_by(|(one, _), (other, _)| one.total_cmp(other))
-        .map(|(_, other)| other)
+/// One problem on its line.
+pub fn tell(file: &str, origin: &Origin, key: &str, text: &str) -> String {
+    match origin {
+        Origin::Line(line) => format!("{file}:{line}: `{key}`: {text}"),
+        Origin::Variable(variable) => format!("environment variable {}: `{key}`: {text}", variable.name),
+    }
 }
 
 /// The path of `key` in `section`: the file itself has no name, and without a key the section is meant.

@@ -1,10 +1,12 @@
 //! The operator's rules as the policy takes them: catalogue entries, opened names and paths, named scopes.
 
-use crate::config::checked::{Config, RpcEntry, Site};
+use crate::admin;
+use crate::config::checked::{Config, Credential, RpcEntry, Site};
 use crate::policy::catalogue::{Catalogue, Methods, Rpc};
 use crate::policy::classify::{OpenPath, Rules};
 use crate::policy::decision::NamedScopes;
 use crate::policy::operation::Verb;
+use crate::store::cached::SiteId;
 
 /// What holds for `site`. An entry that the catalogue refuses is an error that names it.
 pub fn rules_of(config: &Config, site: &Site) -> Result<Rules, String> {
@@ -26,6 +28,17 @@ pub fn rules_of(config: &Config, site: &Site) -> Result<Rules, String> {
 /// What the operator's names for scopes stand for.
 pub fn named_scopes(config: &Config) -> NamedScopes {
     NamedScopes::new(config.scopes.iter().map(|scope| (scope.name.clone(), scope.grants.clone())))
+}
+
+/// What the admin operations hold to. `id` says what the cache calls a site.
+pub fn admin_rules(config: &Config, id: impl Fn(&str) -> SiteId) -> admin::operations::Rules {
+    let sites = config.sites.iter().map(|site| admin::operations::Site {
+        name: site.name.clone(),
+        id: id(&site.name),
+        takes_api_keys: matches!(site.credential, Credential::ApiKey(_)),
+    });
+    let scopes = config.scopes.iter().map(|scope| (scope.name.clone(), scope.grants.clone()));
+    admin::operations::Rules { sites: sites.collect(), scopes: scopes.collect() }
 }
 
 fn rpc_of(entry: &RpcEntry) -> Rpc {

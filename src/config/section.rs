@@ -11,9 +11,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::config::checked::Secret;
-use crate::config::quantity::{Pace, RATE_EXAMPLE, SIZE_EXAMPLE, TIME_EXAMPLE, parse_pace, parse_size, parse_time, show_size, show_time};
+use crate::config::place::Places;
+use crate::config::quantity::{Pace, RATE_EXAMPLE, SIZE_EXAMPLE, TIME_EXAMPLE, parse_pace, parse_size, parse_time, show_size};
 use crate::config::report::{Report, join};
 use crate::config::written::{Entry, Kind, Origin, Table, Value};
+use crate::wording::show_time;
 
 /// The largest file that is read for a secret or for certificates, in bytes.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -275,6 +277,11 @@ impl<'a> Section<'a> {
     /// Where `key` was written; where it was not, its section.
     pub fn origin_of(&self, key: &'static str) -> Origin {
         self.find(key).map_or_else(|| self.origin.clone(), |value| value.origin.clone())
+    }
+
+    /// Where every key below stands.
+    pub fn places(&self) -> Places {
+        Places::of(self.report.file, self.table)
     }
 
     /// Where the section begins.

@@ -1,18 +1,18 @@
 //! Who speaks: exactly one `Authorization` header, `Bearer` and one token, known to the store and alive at this second.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
-use crate::gateway::Worker;
 use crate::gateway::exchange::Exchange;
 use crate::gateway::rejection::Rejection;
 use crate::gateway::site::Site;
+use crate::gateway::{Shared, Worker};
 use crate::policy::time::Timestamp;
-use crate::policy::token::{AccessToken, TOKEN_TEXT_MAX};
-use crate::store::cached::{Live, Lookup, Unknown};
+use crate::policy::token::{AccessToken, TOKEN_TEXT_MAX, TokenHash};
+use crate::store::cached::{Live, Lookup, SiteId, Unknown};
 
 /// Reads the only `Authorization` header. Frappe takes a repeated, doubly spaced or otherwise odd one for no attempt at all and goes on as
 /// a guest or by the cookie (FACTS section 4; T135 to T146): here it is an attempt that failed.
@@ -37,7 +37,6 @@ impl Worker {
     pub(super) async fn authenticate(&self, site: &Site, token: &AccessToken, exchange: &mut Exchange) -> Result<Arc<Live>, Rejection> {
         let hash = token.hash();
         exchange.token = Some(hash);
-        let now = Timestamp::from_unix(exchange.began.as_secs());
         let guesses = self.shared.limits.failed_authentications.as_ref();
         if let Some(guesses) = guesses
             && let Err(too_many) = guesses.check(exchange.address, self.nanos(exchange.started))
@@ -45,33 +44,49 @@ impl Worker {
         {
             return Err(Rejection::FailedTooOften(too_many));
         }
-        let unknown = match self.shared.store.find(site.id, &site.name, &hash, now, exchange.started).await {
-            Ok(Lookup::Live(live)) => {
+        match self.shared.live(site.id, &site.name, &hash, exchange.began, exchange.started).await {
+            Ok(live) => {
                 exchange.live = Some(live.clone());
-                return Ok(live);
+                Ok(live)
             }
-            Ok(Lookup::Unknown(unknown)) => unknown,
-            Err(error) => {
-                self.shared.complain(&format!("the token store cannot answer: {error}"));
-                return Err(Rejection::StoreAway);
-            }
-        };
-        match unknown {
-            Unknown::Expired => Err(Rejection::TokenExpired),
-            Unknown::NoSuchClient | Unknown::OlderThanClient => Err(Rejection::ClientUnknown),
-            Unknown::ClientDisabled => Err(Rejection::ClientDisabled),
-            Unknown::NoSuchToken => {
+            Err(Rejection::TokenUnknown) => {
                 // Only tokens that nobody issued count: a client whose token has just expired must learn that, to refresh it.
                 if let Some(guesses) = guesses {
                     let _ = guesses.count(exchange.address, self.nanos(exchange.started));
                 }
                 Err(Rejection::TokenUnknown)
             }
+            Err(rejection) => Err(rejection),
         }
     }
 
     pub(super) fn nanos(&self, at: Instant) -> u64 {
         self.shared.clock.nanos(at)
+    }
+}
+
+impl Shared {
+    /// The token, if it is alive at `now`, which is since 1970, and `at`, which is the same moment. Asked again when a body took its time to come: nothing is forwarded on the
+    /// word of a token that has expired or was revoked meanwhile (DESIGN section 6).
+    pub(super) async fn live(
+        &self,
+        site: SiteId,
+        site_name: &str,
+        hash: &TokenHash,
+        now: Duration,
+        at: Instant,
+    ) -> Result<Arc<Live>, Rejection> {
+        match self.store.find_at(site, site_name, hash, Timestamp::from_unix(now.as_secs()), at).await {
+            Ok(Lookup::Live(live)) => Ok(live),
+            Ok(Lookup::Unknown(Unknown::Expired)) => Err(Rejection::TokenExpired),
+            Ok(Lookup::Unknown(Unknown::NoSuchClient | Unknown::OlderThanClient)) => Err(Rejection::ClientUnknown),
+            Ok(Lookup::Unknown(Unknown::ClientDisabled)) => Err(Rejection::ClientDisabled),
+            Ok(Lookup::Unknown(Unknown::NoSuchToken)) => Err(Rejection::TokenUnknown),
+            Err(error) => {
+                self.complain(&format!("the token store cannot answer: {error}"));
+                Err(Rejection::StoreAway)
+            }
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use http::{HeaderValue, Method};
 
 use crate::audit::{self, AuditRecord, Outcome};
 use crate::gateway::Worker;
+use crate::gateway::read::Verdict;
 use crate::policy::operation::{Operation, Target};
 use crate::policy::token::TokenHash;
 use crate::store::cached::Live;
@@ -23,7 +24,7 @@ pub struct Exchange {
     pub started: Instant,
     pub address: IpAddr,
     address_text: HeaderValue,
-    method: Method,
+    method: Option<Method>,
     pub site: Option<Arc<str>>,
     pub token: Option<TokenHash>,
     pub live: Option<Arc<Live>>,
@@ -34,7 +35,11 @@ pub struct Exchange {
     pub reason: &'static str,
     pub status: u16,
     pub timed_out: bool,
+    /// Whether the client went away before its request had ended.
+    pub abandoned: bool,
     pub bytes_in: u64,
+    /// Of an upload, which counts its bytes itself.
+    pub upload: Option<Verdict>,
     pub bytes_out: u64,
     /// Until the head of the upstream's answer.
     pub upstream: Option<Duration>,
@@ -72,7 +77,7 @@ impl Subject {
 }
 
 impl Exchange {
-    pub fn begin(worker: Arc<Worker>, request_id: HeaderValue, address: IpAddr, address_text: HeaderValue, method: Method) -> Self {
+    pub fn begin(worker: Arc<Worker>, request_id: HeaderValue, address: IpAddr, address_text: HeaderValue, method: Option<Method>) -> Self {
         Self {
             worker,
             request_id,
@@ -90,7 +95,9 @@ impl Exchange {
             reason: "unanswered",
             status: 0,
             timed_out: false,
+            abandoned: false,
             bytes_in: 0,
+            upload: None,
             bytes_out: 0,
             upstream: None,
             complete: false,
@@ -105,7 +112,7 @@ impl Exchange {
     fn outcome(&self) -> Outcome {
         if self.timed_out {
             Outcome::TimedOut
-        } else if !self.complete {
+        } else if self.abandoned || !self.complete {
             Outcome::Abandoned
         } else if self.refused {
             Outcome::Refused
@@ -132,7 +139,7 @@ impl Drop for Exchange {
             user: record.map(|record| &*record.user),
             token,
             scopes: record.map(|record| record.scopes.as_str()),
-            method: self.method.as_str(),
+            method: self.method.as_ref().map(Method::as_str),
             effect: self.subject.effect,
             doctype: self.subject.doctype.as_deref(),
             name: self.subject.name.as_deref(),
@@ -141,7 +148,7 @@ impl Drop for Exchange {
             reason: self.reason,
             status: self.status,
             outcome,
-            bytes_in: self.bytes_in,
+            bytes_in: self.upload.as_ref().map_or(self.bytes_in, Verdict::received),
             bytes_out: self.bytes_out,
             total,
             upstream: self.upstream,

@@ -1,4 +1,4 @@
-//! The path of an API request: classify, authenticate, decide, admit, forward. One function, [`Worker::answer`], holds it all.
+//! The path of an API request: classify, authenticate, decide, admit, forward. One function, `Worker::answer`, holds it all.
 //!
 //! Whatever says no is a [`rejection::Rejection`]; whatever happens ends in one audit record, when the [`exchange::Exchange`] is dropped.
 
@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderMap, HeaderName};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
@@ -25,13 +25,14 @@ use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 
-use crate::audit::AuditLog;
+use crate::audit::{self, AuditLog};
 use crate::gateway::body::GateBody;
 use crate::gateway::credential::ClientKeys;
 use crate::gateway::exchange::Exchange;
-use crate::gateway::read::{Upload, Verdict};
-use crate::gateway::rejection::{RATE_LIMIT, RATE_LIMIT_POLICY, Rejection, policy_field, seconds_up};
+use crate::gateway::read::{Judge, Upload, Verdict};
+use crate::gateway::rejection::{ANSWERED_EARLY, RATE_LIMIT, RATE_LIMIT_POLICY, Rejection, policy_field, seconds_up};
 use crate::gateway::site::Site;
+use crate::gateway::traceback::Look;
 use crate::limiter::{self, Addresses, Clock, Standing};
 use crate::oauth::client::ClientRate;
 use crate::policy::classify::{Body, Classified, Draft, Head};
@@ -64,8 +65,8 @@ pub struct Shared {
 /// The first limits (DESIGN section 9); `None` is no limit.
 pub struct Limits {
     pub client: Option<ClientLimit>,
-    pub address: Option<Addresses>,
-    pub failed_authentications: Option<Addresses>,
+    pub address: Option<Arc<Addresses>>,
+    pub failed_authentications: Option<Arc<Addresses>>,
 }
 
 /// The limit of every client that has none of its own, and how answers tell it.
@@ -100,15 +101,13 @@ impl Worker {
         let shape = Shape::of(request.uri().path());
         let is_head = request.method() == Method::HEAD;
         let origin = cors::origin(site, request.headers());
-        let mut response = if request.method() == Method::OPTIONS {
-            let (status, headers) = cors::options(request.headers(), origin.as_ref());
-            exchange.reason = "options";
-            own(Reached::Own(status, headers, Bytes::new()), exchange, is_head)
-        } else {
-            match self.answer(site, via, request, &mut exchange).await {
-                Ok(reached) => own(reached, exchange, is_head),
-                Err(rejection) => reject(rejection, &site.challenge, shape, exchange, is_head),
-            }
+        let answered = match *request.method() {
+            Method::OPTIONS => self.options(request.headers(), origin.as_ref(), &mut exchange),
+            _ => self.answer(site, via, request, &mut exchange).await,
+        };
+        let mut response = match answered {
+            Ok(reached) => own(reached, exchange, is_head),
+            Err(rejection) => reject(rejection, &site.challenge, shape, exchange, is_head),
         };
         cors::allow(response.headers_mut(), site, origin);
         response
@@ -120,13 +119,16 @@ impl Worker {
         self.admit_address(exchange)?;
         let draft = site.rules.head(head_of(&parts, &body)?)?;
         let token = authenticate::bearer(&parts.headers)?;
-        let live = self.authenticate(site, &token, exchange).await?;
+        let mut live = self.authenticate(site, &token, exchange).await?;
         if let Some(BodyKind::Multipart(boundary)) = &draft.body {
             let boundary = boundary.clone();
             // Boxed, like all that few requests come to: room for it is not kept by every connection.
             return Box::pin(self.upload(site, via, (parts, body), &boundary, &token, &live, exchange)).await;
         }
         let bytes = self.body(site, &live, &draft, body, exchange).await?;
+        if bytes.is_some() {
+            live = self.shared.live(site.id, &site.name, &token.hash(), audit::now(), Instant::now()).await?;
+        }
         let kind = draft.body.clone();
         let classified = site.rules.finish(draft, bytes.as_ref().map_or(Body::None, |bytes| Body::Bytes(bytes)))?;
         exchange.classified(&classified.operation);
@@ -135,6 +137,15 @@ impl Worker {
         let outgoing = Plan::new(classified, kind, bytes);
         let credential = self.credential(site, &live, &token).await?;
         self.forward(permit, site, via, outgoing, (parts.uri, parts.headers), credential, standing, exchange).await
+    }
+
+    /// What may be asked, and by which pages: told to whoever wants to know.
+    fn options(&self, headers: &HeaderMap, origin: Option<&HeaderValue>, exchange: &mut Exchange) -> Result<Reached, Rejection> {
+        self.admit_address(exchange)?;
+        exchange.allowed = true;
+        exchange.reason = "options";
+        let (status, headers) = cors::options(headers, origin);
+        Ok(Reached::Own(status, headers, Bytes::new()))
     }
 
     /// Reads a JSON or form body, but not for a token that could not do anything with it.
@@ -150,9 +161,7 @@ impl Worker {
             return Ok(None);
         }
         self.foresee(site, live)?;
-        let bytes = Box::pin(read::whole(body, &site.bodies)).await?;
-        exchange.bytes_in = bytes.len() as u64;
-        Ok(Some(bytes))
+        Box::pin(read::whole(body, &site.bodies, &mut exchange.bytes_in)).await.map(Some)
     }
 
     /// Refuses a token that allows nothing at all before anything is read on its behalf.
@@ -191,8 +200,9 @@ impl Worker {
         exchange: &mut Exchange,
     ) -> Result<Reached, Rejection> {
         exchange.allowed = true;
+        let shape = Shape::of(uri.path());
         let answer = self.send(site, via, plan, (&uri, &headers), &credential, &exchange.request_id).await??;
-        self.passed_on(site, answer, standing, exchange).await
+        self.passed_on(site, shape, answer, standing, exchange).await
     }
 
     /// Sends what is planned. What the client sent serves to make the headers, and for nothing else.
@@ -231,18 +241,21 @@ impl Worker {
         }
         let standing = self.admit_client(live, exchange)?;
         let credential = self.credential(site, live, token).await?;
-        let rules = site.rules.clone();
-        let scopes = site.scopes.clone();
-        let (head_parts, live) = (OwnedHead::of(&parts), live.clone());
+        let (rules, scopes, head) = (site.rules.clone(), site.scopes.clone(), OwnedHead::of(&parts));
+        let (shared, id, name, hash) = (self.shared.clone(), site.id, site.name.clone(), token.hash());
         let learnt = Arc::new(std::sync::Mutex::new(None));
         let told = learnt.clone();
-        let judge = Box::new(move |fields| {
-            let classified = rules.finish(rules.head(head_parts.head())?, Body::Fields(fields))?;
-            let subject = exchange::Subject::of(&classified.operation);
-            *told.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(subject);
-            decide(&scopes, &live, &classified.operation)
+        let judge: Judge = Box::new(move |fields| {
+            Box::pin(async move {
+                let live = shared.live(id, &name, &hash, audit::now(), Instant::now()).await?;
+                let classified = rules.finish(rules.head(head.head())?, Body::Fields(fields))?;
+                let subject = exchange::Subject::of(&classified.operation);
+                *told.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(subject);
+                Ok(decide(&scopes, &live, &classified.operation)?)
+            })
         });
         let (mut upload, verdict) = Upload::new(body, boundary, site.bodies, judge);
+        exchange.upload = Some(verdict.clone());
         let begun = upload.begin().await;
         let learnt = move |exchange: &mut Exchange| {
             if let Some(subject) = learnt.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take() {
@@ -251,20 +264,20 @@ impl Worker {
         };
         if let Err(rejection) = begun {
             learnt(exchange);
-            exchange.bytes_in = verdict.received();
             return Err(rejection);
         }
+        let uri = canonical(site, &parts)?;
+        let shape = Shape::of(uri.path());
         let plan = Plan {
-            method: parts.method.clone(),
+            method: parts.method,
             path: None,
-            query: None,
+            query: uri.query().map(str::to_owned),
             content_type: HeaderValue::from_str(&BodyKind::Multipart(boundary.into()).to_content_type()).ok(),
             body: RequestBody::Stream(Box::pin(upload)),
         };
-        let uri = canonical(site, &parts)?;
         let answer = self.send(site, via, plan, (&uri, &parts.headers), &credential, &exchange.request_id).await?;
         learnt(exchange);
-        self.uploaded(provisional, &verdict, answer, site, standing, exchange).await
+        self.uploaded(provisional, &verdict, answer, (site, shape), standing, exchange).await
     }
 
     /// An answer to an upload counts only if the whole of it was allowed; a refusal on the way beats whatever the upstream said.
@@ -273,26 +286,30 @@ impl Worker {
         _: Provisional,
         verdict: &Verdict,
         answer: Result<Answer, UpstreamError>,
-        site: &Site,
+        (site, shape): (&Site, Shape),
         standing: Option<Standing>,
         exchange: &mut Exchange,
     ) -> Result<Reached, Rejection> {
-        exchange.bytes_in = verdict.received();
         if let Some(rejection) = verdict.refusal() {
             return Err(rejection);
         }
         exchange.allowed = verdict.allowed();
         let answer = answer?;
-        if !verdict.allowed() && answer.head.status.is_success() {
-            return Err(Rejection::BodyBroken);
+        if !exchange.allowed && answer.head.status.is_success() {
+            return Err(Rejection::AnsweredEarly);
         }
-        self.passed_on(site, answer, standing, exchange).await
+        let reached = self.passed_on(site, shape, answer, standing, exchange).await;
+        if !exchange.allowed {
+            exchange.reason = ANSWERED_EARLY;
+        }
+        reached
     }
 
     /// The answer as the client gets it.
     async fn passed_on(
         &self,
         site: &Site,
+        shape: Shape,
         mut answer: Answer,
         standing: Option<Standing>,
         exchange: &mut Exchange,
@@ -308,8 +325,8 @@ impl Worker {
             answer.head.headers.insert(RATE_LIMIT, standing_value(&standing));
         }
         let is_error = answer.head.status.is_client_error() || answer.head.status.is_server_error();
-        if is_error && !site.keep_tracebacks && is_json(&answer.head.headers) && !answer.body.is_end_stream() {
-            return Box::pin(without_traceback(answer)).await;
+        if is_error && !site.keep_tracebacks && traceback::may_hold_one(&answer.head.headers) && !answer.body.is_end_stream() {
+            return Box::pin(without_traceback(answer, shape)).await;
         }
         Ok(Reached::Upstream(answer))
     }
@@ -435,34 +452,45 @@ fn policy_value(quota: &Quota) -> HeaderValue {
 
 /// `RateLimit` of an answer: it differs from answer to answer, so it is put together without the formatter.
 fn standing_value(standing: &Standing) -> HeaderValue {
-    let (mut remaining, mut reset) = (itoa::Buffer::new(), itoa::Buffer::new());
-    let text = ["\"client\";r=", remaining.format(standing.remaining), ";t=", reset.format(seconds_up(standing.reset))].concat();
+    // A burst may be larger than the quota, of which no more than all can be left.
+    let remaining = standing.remaining.min(standing.quota.requests);
+    let (mut r, mut t) = (itoa::Buffer::new(), itoa::Buffer::new());
+    let text = ["\"client\";r=", r.format(remaining), ";t=", t.format(seconds_up(standing.reset))].concat();
     HeaderValue::from_maybe_shared(Bytes::from(text)).unwrap_or(HeaderValue::from_static("\"client\""))
 }
 
-fn is_json(headers: &HeaderMap) -> bool {
-    headers
-        .get(CONTENT_TYPE)
-        .is_some_and(|value| value.as_bytes().get(..16).is_some_and(|start| start.eq_ignore_ascii_case(b"application/json")))
-}
-
-/// Reads an error body and cuts what tells of the inside. One that is too long to look at is replaced.
-async fn without_traceback(answer: Answer) -> Result<Reached, Rejection> {
+/// Reads an error body and cuts what tells of the inside. One that cannot be looked at is replaced.
+async fn without_traceback(answer: Answer, shape: Shape) -> Result<Reached, Rejection> {
     let (mut head, mut body) = (answer.head, answer.body);
+    if head.headers.contains_key(CONTENT_ENCODING) {
+        return Ok(replaced(head, shape));
+    }
     let mut bytes = Vec::new();
     while let Some(frame) = body.frame().await {
         if let Ok(data) = frame?.into_data() {
             bytes.extend_from_slice(&data);
         }
         if bytes.len() > traceback::ERROR_BYTES_MAX {
-            let reply = Reply::new(head.status, "upstream_error", "the site answered with an error");
-            let (status, headers, body) = reply.into_parts(Shape::V1);
-            return Ok(Reached::Own(status, headers, body));
+            return Ok(replaced(head, shape));
         }
     }
-    let bytes = traceback::cut(&bytes).unwrap_or(bytes);
+    let bytes = match traceback::look(&bytes) {
+        Look::Clean => bytes,
+        Look::Cut(rest) => rest,
+        Look::Unreadable => return Ok(replaced(head, shape)),
+    };
     head.headers.remove(CONTENT_LENGTH);
     Ok(Reached::Own(head.status, head.headers, Bytes::from(bytes)))
+}
+
+/// An error with a body of ours; what the head says of the error itself, such as `Retry-After`, stays.
+fn replaced(mut head: http::response::Parts, shape: Shape) -> Reached {
+    let (status, headers, body) = Reply::new(head.status, "upstream_error", "the site answered with an error").into_parts(shape);
+    for name in [CONTENT_LENGTH, CONTENT_ENCODING, ETAG] {
+        head.headers.remove(name);
+    }
+    head.headers.extend(headers);
+    Reached::Own(status, head.headers, body)
 }
 
 /// The answer with the exchange in its body.
@@ -492,6 +520,7 @@ fn own(reached: Reached, mut exchange: Box<Exchange>, is_head: bool) -> Response
 pub fn reject(rejection: Rejection, challenge: &str, shape: Shape, mut exchange: Box<Exchange>, is_head: bool) -> Response<GateBody> {
     exchange.reason = rejection.code();
     exchange.timed_out = rejection.timed_out();
+    exchange.abandoned = rejection.abandoned();
     answer_with(rejection.into_reply(challenge), shape, exchange, is_head)
 }
 

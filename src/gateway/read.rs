@@ -1,7 +1,9 @@
 //! The body of a request: read whole within bounds, or watched while it streams by.
 
 use std::collections::VecDeque;
+use std::error::Error as _;
 use std::future::poll_fn;
+use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,14 +20,13 @@ use crate::gateway::rejection::Rejection;
 use crate::gateway::site::BodyBounds;
 use crate::policy::decision::Permit;
 use crate::policy::multipart::{Field, Scanner};
-use crate::policy::refusal::Refusal;
 use crate::upstream::error::BoxError;
 
 /// Bytes of a multipart body that are read before anything of it goes on.
 const READ_AHEAD: usize = 64 * 1024;
 
-/// Reads a JSON or form body.
-pub async fn whole(mut body: Incoming, bounds: &BodyBounds) -> Result<Bytes, Rejection> {
+/// Reads a JSON or form body, and counts its bytes as they come.
+pub async fn whole(mut body: Incoming, bounds: &BodyBounds, received: &mut u64) -> Result<Bytes, Rejection> {
     let most = bounds.body_bytes_max;
     let too_large = || Rejection::BodyTooLarge(most as u64);
     if body.size_hint().lower() > most as u64 {
@@ -36,7 +37,8 @@ pub async fn whole(mut body: Incoming, bounds: &BodyBounds) -> Result<Bytes, Rej
         let mut only = Bytes::new();
         let mut all = BytesMut::new();
         while let Some(frame) = body.frame().await {
-            let Ok(data) = frame.map_err(|_| Rejection::BodyBroken)?.into_data() else { continue };
+            let Ok(data) = frame.map_err(|error| broken(&error))?.into_data() else { continue };
+            *received += data.len() as u64;
             if only.len().max(all.len()) + data.len() > most {
                 return Err(too_large());
             }
@@ -52,8 +54,20 @@ pub async fn whole(mut body: Incoming, bounds: &BodyBounds) -> Result<Bytes, Rej
     timeout(bounds.body_timeout, read).await.unwrap_or(Err(Rejection::BodySlow))
 }
 
+/// Why a body ended before its end: the listener found that it breaks the rules, or its client is gone.
+fn broken(error: &hyper::Error) -> Rejection {
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
+    match cause.map(io::Error::kind) {
+        Some(io::ErrorKind::InvalidData) => Rejection::BodyBroken,
+        _ => Rejection::BodyAbandoned,
+    }
+}
+
 /// Judges the fields of a multipart body once all are known. Only its yes lets the last piece go.
-pub type Judge = Box<dyn FnOnce(Vec<Field>) -> Result<Permit, Refusal> + Send>;
+pub type Judge = Box<dyn FnOnce(Vec<Field>) -> Judgement + Send>;
+
+/// What takes its time because the token is looked up again: an upload may outlive it.
+pub type Judgement = Pin<Box<dyn Future<Output = Result<Permit, Rejection>> + Send>>;
 
 /// What became of an upload: told to the request, which answers for it.
 #[derive(Clone, Default)]
@@ -105,6 +119,7 @@ pub struct Upload {
     body: Incoming,
     scanner: Option<Scanner>,
     judge: Option<Judge>,
+    judgement: Option<Judgement>,
     verdict: Verdict,
     /// Pieces that were looked at but not let go.
     ahead: VecDeque<Bytes>,
@@ -126,6 +141,7 @@ impl Upload {
             body,
             scanner: Some(Scanner::new(boundary)),
             judge: Some(judge),
+            judgement: None,
             verdict: verdict.clone(),
             ahead: VecDeque::new(),
             ended: false,
@@ -137,7 +153,7 @@ impl Upload {
         (upload, verdict)
     }
 
-    /// Reads the beginning, up to [`READ_AHEAD`]: a body that is short, as most forms are, is judged before the upstream hears of it.
+    /// Reads the beginning, up to `READ_AHEAD`: a body that is short, as most forms are, is judged before the upstream hears of it.
     pub async fn begin(&mut self) -> Result<(), Rejection> {
         let mut ahead = 0;
         while !self.ended && ahead < READ_AHEAD {
@@ -158,6 +174,11 @@ impl Upload {
 
     /// The next piece, looked at; `None` at the end of the body, which sets `ended`.
     fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Rejection>> {
+        if let Some(judgement) = &mut self.judgement {
+            let _permit: Permit = ready!(judgement.as_mut().poll(context))?;
+            self.judgement = None;
+            self.verdict.allow();
+        }
         loop {
             match Pin::new(&mut self.body).poll_frame(context) {
                 Poll::Pending => {
@@ -168,7 +189,7 @@ impl Upload {
                     }
                     self.deadline.as_mut().reset(due);
                 }
-                Poll::Ready(Some(Err(_))) => return Poll::Ready(Err(Rejection::BodyBroken)),
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(broken(&error))),
                 Poll::Ready(Some(Ok(frame))) => {
                     // Trailers go no further.
                     let Ok(piece) = frame.into_data() else { continue };
@@ -197,8 +218,7 @@ impl Upload {
         if scanner.complete()
             && let Some(judge) = self.judge.take()
         {
-            let _permit: Permit = judge(scanner.fields().to_vec())?;
-            self.verdict.allow();
+            self.judgement = Some(judge(scanner.fields().to_vec()));
         }
         Ok(())
     }

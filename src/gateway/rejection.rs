@@ -13,6 +13,9 @@ use crate::upstream::error::UpstreamError;
 /// How long a client should wait before it asks again when a store or an upstream is away, in seconds.
 const AWAY_RETRY_SECONDS: u64 = 2;
 
+/// The reason of an upload that the upstream answered before it had the whole of it.
+pub const ANSWERED_EARLY: &str = "upstream_early";
+
 /// Why the gateway says no.
 #[derive(Debug)]
 pub enum Rejection {
@@ -36,6 +39,10 @@ pub enum Rejection {
     BodyTooLarge(u64),
     BodySlow,
     BodyBroken,
+    /// The client went away before its body had ended.
+    BodyAbandoned,
+    /// The upstream said yes to an upload before it had the whole of it.
+    AnsweredEarly,
     ContentEncoded,
     HeaderRepeated(&'static str),
     Upstream(UpstreamError),
@@ -59,7 +66,8 @@ impl Rejection {
             Self::FailedTooOften(_) => "rate_failed_authentications",
             Self::BodyTooLarge(_) => Reason::BodyTooLarge.code(),
             Self::BodySlow => "body_timeout",
-            Self::BodyBroken => "body_broken",
+            Self::BodyBroken | Self::BodyAbandoned => "body_broken",
+            Self::AnsweredEarly => ANSWERED_EARLY,
             Self::ContentEncoded => "content_encoding",
             Self::HeaderRepeated(_) => "header_repeated",
             Self::Upstream(error) => error.code(),
@@ -69,6 +77,11 @@ impl Rejection {
     /// Whether a time limit was what ended it.
     pub fn timed_out(&self) -> bool {
         matches!(self, Self::BodySlow | Self::Upstream(UpstreamError::Timeout(_)))
+    }
+
+    /// Whether nobody is there to be answered.
+    pub fn abandoned(&self) -> bool {
+        matches!(self, Self::BodyAbandoned)
     }
 
     /// The answer. `challenge` begins the `WWW-Authenticate` of the site: scheme and realm.
@@ -108,7 +121,8 @@ impl Rejection {
             ),
             Self::BodyTooLarge(most) => reply(StatusCode::PAYLOAD_TOO_LARGE, &format!("the body is larger than {most} bytes")),
             Self::BodySlow => reply(StatusCode::REQUEST_TIMEOUT, "the body came too slowly"),
-            Self::BodyBroken => reply(StatusCode::BAD_REQUEST, "the body broke off"),
+            Self::BodyBroken | Self::BodyAbandoned => reply(StatusCode::BAD_REQUEST, "the body broke off"),
+            Self::AnsweredEarly => reply(StatusCode::BAD_GATEWAY, "the site answered before it had the whole of the body"),
             Self::ContentEncoded => reply(StatusCode::UNSUPPORTED_MEDIA_TYPE, "a body with a Content-Encoding is not let through"),
             Self::HeaderRepeated(name) => reply(StatusCode::BAD_REQUEST, &format!("the header {name} stands more than once")),
             Self::Upstream(error) => {

@@ -48,6 +48,13 @@ impl fmt::Display for CertificateError {
 
 impl std::error::Error for CertificateError {}
 
+impl CertificateError {
+    /// The field of [`CertificateFiles`] that names the file.
+    pub fn field(&self) -> &'static str {
+        if self.what == "key" { "key_file" } else { "cert_file" }
+    }
+}
+
 impl Certificate {
     pub fn load(files: &CertificateFiles, provider: &CryptoProvider, now: Timestamp) -> Result<Self, CertificateError> {
         let file = &files.cert_file;
@@ -90,7 +97,7 @@ fn load_key(file: &Path) -> Result<PrivateKeyDer<'static>, CertificateError> {
 fn read(file: &Path, what: &'static str) -> Result<Vec<u8>, CertificateError> {
     fs::read(file).map_err(|error| {
         let problem = match error.kind() {
-            std::io::ErrorKind::NotFound => "does not exist".to_owned(),
+            std::io::ErrorKind::NotFound => "does not exist; put it there, or name another".to_owned(),
             std::io::ErrorKind::PermissionDenied => "cannot be read: let the user that runs the gate read it".to_owned(),
             _ => format!("cannot be read: {error}"),
         };

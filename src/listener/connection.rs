@@ -33,7 +33,16 @@ impl Entrance {
         self == Self::BehindProxy
     }
 
-    /// Its name in configuration, logs and among inherited sockets.
+    /// Its key in the configuration.
+    pub const fn key(self) -> &'static str {
+        match self {
+            Self::Https => "https",
+            Self::Http => "http",
+            Self::BehindProxy => "behind_proxy",
+        }
+    }
+
+    /// Its name in logs and among inherited sockets.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Https => "https",

@@ -1,3 +1,5 @@
+//! The guard, in front of a stream that is cut in every way.
+
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;

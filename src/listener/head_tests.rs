@@ -1,3 +1,5 @@
+//! Every rule of a message head, as one table, and however it is cut.
+
 use http::{Method, Uri};
 use proptest::prelude::{ProptestConfig, any, prop, prop_assert_eq, proptest};
 

@@ -63,6 +63,13 @@ impl fmt::Display for BindError {
 
 impl std::error::Error for BindError {}
 
+impl BindError {
+    /// Whose address it is.
+    pub const fn entrance(&self) -> Entrance {
+        self.listen.entrance
+    }
+}
+
 /// The sockets of every worker, in the order of `listens`. An inherited socket of the entrance's name takes the place of its addresses.
 pub fn open(listens: &[Listen], workers: usize, inherited: Vec<(String, TcpListener)>) -> Result<Vec<Vec<Door>>, BindError> {
     let mut doors: Vec<Vec<Door>> = (0..workers).map(|_| Vec::new()).collect();

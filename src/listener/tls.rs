@@ -36,7 +36,8 @@ pub struct TlsSettings {
 /// Why TLS cannot be offered.
 #[derive(Debug)]
 pub enum TlsError {
-    Certificate(CertificateError),
+    /// With its number among the certificates, from 0.
+    Certificate(usize, CertificateError),
     NoCertificate,
     Provider(rustls::Error),
 }
@@ -44,7 +45,7 @@ pub enum TlsError {
 impl fmt::Display for TlsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Certificate(error) => error.fmt(f),
+            Self::Certificate(_, error) => error.fmt(f),
             Self::NoCertificate => f.write_str("no certificate is configured"),
             Self::Provider(error) => write!(f, "TLS cannot be set up: {error}"),
         }
@@ -53,10 +54,24 @@ impl fmt::Display for TlsError {
 
 impl std::error::Error for TlsError {}
 
-impl From<CertificateError> for TlsError {
-    fn from(error: CertificateError) -> Self {
-        Self::Certificate(error)
+impl TlsError {
+    /// The number of the certificate that is to blame, and the field of [`CertificateFiles`] that names the file.
+    pub fn place(&self) -> Option<(usize, &'static str)> {
+        match self {
+            Self::Certificate(number, error) => Some((*number, error.field())),
+            Self::NoCertificate | Self::Provider(_) => None,
+        }
     }
+}
+
+/// What is known of a certificate that is served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Validity {
+    pub file: PathBuf,
+    /// The DNS names it is for.
+    pub names: Vec<String>,
+    /// The second from which on it is no good.
+    pub expires: Timestamp,
 }
 
 /// What every HTTPS entrance shares.
@@ -92,8 +107,8 @@ impl Tls {
         Ok(())
     }
 
-    /// Each certificate's file, and the second from which on it is no good.
-    pub fn expiries(&self) -> Vec<(PathBuf, Timestamp)> {
+    /// What is served now, in the order of the configuration.
+    pub fn expiries(&self) -> Vec<Validity> {
         self.resolver.0.load().expiries.clone()
     }
 
@@ -118,24 +133,25 @@ struct Certificates {
     exact: HashMap<String, Arc<CertifiedKey>>,
     /// By what follows the `*.`.
     wildcard: HashMap<String, Arc<CertifiedKey>>,
-    expiries: Vec<(PathBuf, Timestamp)>,
+    expiries: Vec<Validity>,
 }
 
 impl Certificates {
     fn load(files: &[CertificateFiles], provider: &CryptoProvider, now: Timestamp) -> Result<Self, TlsError> {
         let mut first = None;
         let (mut exact, mut wildcard, mut expiries) = (HashMap::new(), HashMap::new(), Vec::new());
-        for files in files {
-            let Certificate { file, names, expires, key } = Certificate::load(files, provider, now)?;
+        for (number, files) in files.iter().enumerate() {
+            let loaded = Certificate::load(files, provider, now).map_err(|error| TlsError::Certificate(number, error))?;
+            let Certificate { file, names, expires, key } = loaded;
             let key = Arc::new(key);
-            for name in names {
+            for name in names.clone() {
                 // Where two have a name, the one that is configured first is served.
                 match name.strip_prefix("*.") {
                     Some(parent) => wildcard.entry(parent.to_owned()).or_insert_with(|| key.clone()),
                     None => exact.entry(name).or_insert_with(|| key.clone()),
                 };
             }
-            expiries.push((file, expires));
+            expiries.push(Validity { file, names, expires });
             first.get_or_insert(key);
         }
         let first = first.ok_or(TlsError::NoCertificate)?;

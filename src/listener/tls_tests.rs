@@ -1,3 +1,5 @@
+//! TLS over real sockets, with certificates made on the spot.
+
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -10,7 +12,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-use super::{Tls, TlsSettings, TlsVersion};
+use super::{Tls, TlsSettings, TlsVersion, Validity};
 use crate::listener::certificate::CertificateFiles;
 use crate::policy::time::Timestamp;
 
@@ -135,7 +137,7 @@ async fn a_reload_serves_the_new_and_a_broken_one_leaves_the_old() {
     assert_eq!(meet(&tls, &Arc::new(client(&[&old], rustls::ALL_VERSIONS)), "edge.example").await.unwrap().certificate, old);
     let (files, new) = issue(dir.path(), "edge", &["edge.example"], (2020, 2099));
     tls.reload(&[files], NOW).unwrap();
-    assert!(tls.expiries() > expiry);
+    assert!(tls.expiries()[0].expires > expiry[0].expires);
     assert_eq!(meet(&tls, &Arc::new(client(&[&new], rustls::ALL_VERSIONS)), "edge.example").await.unwrap().certificate, new);
 }
 
@@ -155,8 +157,8 @@ fn every_error_names_the_file_and_the_remedy() {
     };
     let none = Path::new("");
     let rows = [
-        (swap(&good, &missing, none), "certificate `DIR/missing.pem` does not exist"),
-        (swap(&good, none, &missing), "key `DIR/missing.pem` does not exist"),
+        (swap(&good, &missing, none), "certificate `DIR/missing.pem` does not exist; put it there, or name another"),
+        (swap(&good, none, &missing), "key `DIR/missing.pem` does not exist; put it there, or name another"),
         (swap(&good, &text, none), "certificate `DIR/text.pem` holds no certificate: it must be PEM, with `-----BEGIN CERTIFICATE-----`"),
         (
             swap(&good, none, &text),
@@ -174,7 +176,10 @@ fn every_error_names_the_file_and_the_remedy() {
         (future, "certificate `DIR/future.pem` is not valid before 2090-01-01; check this machine's clock"),
     ];
     for (files, expected) in rows {
-        let message = Tls::load(&settings(vec![files]), NOW).unwrap_err().to_string();
+        let error = Tls::load(&settings(vec![good.clone(), files]), NOW).unwrap_err();
+        let message = error.to_string();
+        let of_key = message.starts_with("key");
+        assert_eq!(error.place(), Some((1, if of_key { "key_file" } else { "cert_file" })));
         assert_eq!(message.replace(dir.path().to_str().unwrap(), "DIR"), expected);
     }
     assert_eq!(Tls::load(&settings(Vec::new()), NOW).unwrap_err().to_string(), "no certificate is configured");
@@ -186,5 +191,6 @@ fn expiries_are_told_with_their_files() {
     let (files, _) = issue(dir.path(), "edge", &["edge.example"], (2020, 2027));
     let tls = Tls::load(&settings(vec![files.clone()]), NOW).unwrap();
     // 2027-03-01T00:00:00Z is the last second.
-    assert_eq!(tls.expiries(), [(files.cert_file, Timestamp::from_unix(1_803_859_201))]);
+    let told = Validity { file: files.cert_file, names: vec!["edge.example".to_owned()], expires: Timestamp::from_unix(1_803_859_201) };
+    assert_eq!(tls.expiries(), [told]);
 }

@@ -51,6 +51,13 @@ impl<'a> Source<'a> {
     }
 
     pub fn form(bytes: &[u8]) -> Result<Self, Refusal> {
+        // What `curl -d '{...}'` sends. Frappe would read it as JSON again; written anew as a form, it would be one senseless name.
+        if bytes.trim_ascii_start().starts_with(b"{") {
+            return Err(Refusal::new(
+                Reason::BodyTypeUnsupported,
+                "the body is JSON, and its Content-Type says it is a form; send Content-Type: application/json",
+            ));
+        }
         Ok(Self::Form(Pairs::parse(bytes, Reason::BodyInvalid)?))
     }
 
@@ -150,18 +157,30 @@ impl<'a> Arguments<'a> {
 
 impl<'v, 'a: 'v> Value<'v, 'a> {
     /// The argument as a JSON tree, as `frappe.parse_json` makes one: text that holds JSON is read, other text stays text.
-    /// Text that looks like JSON and cannot be read in the strict way is refused, since Python might still read it.
+    /// Text that looks like JSON and cannot be read in the strict way is refused, since Python might still read it. So is JSON in JSON:
+    /// Frappe reads some arguments once, and some twice.
     pub fn tree<R>(self, name: &str, read: impl FnOnce(&Json<'_>) -> Result<R, Refusal>) -> Result<R, Refusal> {
         let text = match self {
             Self::Json(Json::Text(text)) => text.as_ref(),
             Self::Json(json) => return read(json),
             Self::Text(text) => text,
         };
-        if text.trim_start().starts_with(['[', '{', '"']) {
-            let tree = Json::parse(text.trim().as_bytes())
-                .map_err(|error| Refusal::new(Reason::ParameterInvalid, format!("the parameter `{name}` cannot be read: {error}")))?;
-            return read(&tree);
+        if !looks_like_json(text) {
+            return read(&Json::Text(Cow::Borrowed(text)));
         }
-        read(&Json::Text(Cow::Borrowed(text)))
+        let tree = Json::parse(text.as_bytes())
+            .map_err(|error| Refusal::new(Reason::ParameterInvalid, format!("the parameter `{name}` cannot be read: {error}")))?;
+        if tree.as_text().is_some_and(looks_like_json) {
+            return Err(Refusal::new(Reason::ParameterInvalid, format!("the parameter `{name}` is JSON within JSON")));
+        }
+        read(&tree)
     }
 }
+
+/// Whether Python's `json.loads` could make anything but a number of it. Its white space is JSON's own; a text behind any other stays text.
+fn looks_like_json(text: &str) -> bool {
+    text.trim_start_matches([' ', '\t', '\n', '\r']).starts_with(['[', '{', '"'])
+}
+
+#[cfg(test)]
+mod tests;

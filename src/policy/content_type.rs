@@ -28,7 +28,8 @@ impl BodyKind {
         let mut parts = text.split(';').map(|part| part.trim_matches(' '));
         let media = parts.next().unwrap_or_default().to_ascii_lowercase();
         let mut boundary = None;
-        for part in parts {
+        // RFC 9110 section 5.6.6 lets a parameter be empty: `application/json;`.
+        for part in parts.filter(|part| !part.is_empty()) {
             let (name, value) = part.split_once('=').ok_or_else(|| unsupported("the Content-Type has a parameter without a value"))?;
             let value = unquote(value).ok_or_else(|| unsupported("the Content-Type has a parameter that cannot be read"))?;
             match name.to_ascii_lowercase().as_str() {
@@ -84,3 +85,6 @@ fn unquote(value: &str) -> Option<&str> {
 fn unsupported(message: &'static str) -> Refusal {
     Refusal::new(Reason::BodyTypeUnsupported, message)
 }
+
+#[cfg(test)]
+mod tests;

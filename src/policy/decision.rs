@@ -44,13 +44,19 @@ impl NamedScopes {
     }
 
     fn allow(&self, scopes: &Scopes, operation: &Operation<'_>) -> bool {
-        if scopes.all() {
+        if self.every(scopes).any(Scopes::all) {
             return true;
         }
         match &operation.target {
             Target::Path { scope, .. } => {
-                return scopes.words().any(|word| word == *scope)
-                    || Scope::parse(scope).is_ok_and(|scope| matches!(scope, Scope::Broad(effect) if self.broad(scopes, effect)));
+                return Scope::parse(scope).is_ok_and(|scope| match scope {
+                    Scope::All => false,
+                    Scope::Broad(effect) => self.broad(scopes, effect),
+                    Scope::Named(_) => scopes.narrow().contains(&scope),
+                    Scope::Identity(_) | Scope::Doctype(..) | Scope::Rpc(_) | Scope::RpcsBelow(_) => {
+                        self.every(scopes).any(|scopes| scopes.narrow().contains(&scope))
+                    }
+                });
             }
             Target::Rpc { name, .. } if self.every(scopes).any(|scopes| scopes.narrow().iter().any(|scope| calls(scope, name))) => {
                 return true;
@@ -58,7 +64,7 @@ impl NamedScopes {
             _ => {}
         }
         if operation.effect == Effect::Call {
-            return self.every(scopes).any(Scopes::all);
+            return false;
         }
         if self.broad(scopes, operation.effect) {
             return true;
@@ -141,3 +147,6 @@ fn insufficient(operation: &Operation<'_>) -> Refusal {
     let message = format!("this needs one of the scopes {}", sufficient(operation).join(", "));
     Refusal { scope: Some(needed), ..Refusal::new(Reason::InsufficientScope, message) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -215,3 +215,6 @@ impl<'de: 'a, 'a> serde::Deserialize<'de> for Key<'a> {
         deserializer.deserialize_str(Read)
     }
 }
+
+#[cfg(test)]
+pub(in crate::policy) mod tests;

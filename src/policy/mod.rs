@@ -26,3 +26,6 @@ pub mod path;
 pub mod query;
 
 pub mod quota;
+
+#[cfg(test)]
+mod tests;

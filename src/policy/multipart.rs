@@ -175,8 +175,10 @@ fn part_head(head: &[u8]) -> Result<(String, bool), Refusal> {
         match name.to_ascii_lowercase().as_str() {
             "content-disposition" if disposition.is_none() => disposition = Some(value),
             "content-type" => {
+                // werkzeug would decode the field by it.
                 let value = value.to_ascii_lowercase();
-                has_charset |= value.contains("charset") && !value.contains("charset=utf-8") && !value.contains("charset=\"utf-8\"");
+                let is_utf8 = value.ends_with("charset=utf-8") || value.ends_with("charset=\"utf-8\"");
+                has_charset |= value.matches("charset").count() > usize::from(is_utf8);
             }
             "content-length" | "mime-version" => {}
             "content-transfer-encoding" if ["binary", "8bit", "7bit"].contains(&value.to_ascii_lowercase().as_str()) => {}
@@ -200,7 +202,15 @@ fn parse_disposition(value: &str) -> Option<(String, bool)> {
         let (key, after) = rest.split_once('=')?;
         let (text, tail) = match after.strip_prefix('"') {
             Some(quoted) => quoted.split_once('"')?,
-            None => after.split_at(after.find([';', ' ']).unwrap_or(after.len())),
+            // A token (RFC 9110 section 5.6.2); werkzeug ends it at the first other byte, and takes an empty one for none.
+            None => {
+                let (text, tail) = after.split_at(after.find([';', ' ']).unwrap_or(after.len()));
+                let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+                if text.is_empty() || !text.bytes().all(token) {
+                    return None;
+                }
+                (text, tail)
+            }
         };
         if text.contains('\\') {
             return None;
@@ -234,4 +244,4 @@ fn invalid(message: &'static str) -> Refusal {
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::policy) mod tests;

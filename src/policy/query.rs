@@ -101,3 +101,6 @@ fn encode(text: &str, out: &mut String) {
         }
     }
 }
+
+#[cfg(test)]
+pub(in crate::policy) mod tests;

@@ -28,7 +28,7 @@ use crate::store::{Settings, Store, StoreError};
 
 /// Seconds by which the clocks of a fleet may differ: a token that was issued longer than that before its client was created belongs to
 /// an earlier client of the same id.
-const CLOCK_SKEW: u64 = 5;
+pub const CLOCK_SKEW: u64 = 5;
 
 /// Clients that are remembered though no cached token needs them, for the sake of their limiter cell.
 const IDLE_CLIENTS_MAX: usize = 65_536;
@@ -159,9 +159,20 @@ impl CachedStore {
         Self { knowledge, hits: Tally::default(), misses: Tally::default() }
     }
 
-    /// The token with this hash, if it lives at `now`, for a request that came at `at`, which is the same moment by another clock. `site`
-    /// and `site_name` are the same site. May be called on any runtime.
-    pub async fn find(&self, site: SiteId, site_name: &str, hash: &TokenHash, now: Timestamp, at: Instant) -> Result<Lookup, StoreError> {
+    /// The token with this hash, if it lives at `now`. `site` and `site_name` are the same site. May be called on any runtime.
+    pub async fn find(&self, site: SiteId, site_name: &str, hash: &TokenHash, now: Timestamp) -> Result<Lookup, StoreError> {
+        self.find_at(site, site_name, hash, now, Instant::now()).await
+    }
+
+    /// [`Self::find`] at an instant of the caller's, who has just read the clock, or is a test and need not wait for an answer to grow old.
+    pub async fn find_at(
+        &self,
+        site: SiteId,
+        site_name: &str,
+        hash: &TokenHash,
+        now: Timestamp,
+        at: Instant,
+    ) -> Result<Lookup, StoreError> {
         let knowledge = &self.knowledge;
         let at = knowledge.instant(at);
         let key = TokenKey { site, hash: *hash };

@@ -36,6 +36,12 @@ impl Upstreams {
         self.servers().iter().map(|server| server.health.status(now)).collect()
     }
 
+    /// The servers of the site at this index.
+    pub fn status_of(&self, site: usize) -> Vec<ServerStatus> {
+        let now = Instant::now();
+        self.servers_of(site).map(|server| server.health.status(now)).collect()
+    }
+
     /// Whether any server of the site at this index is healthy.
     pub fn is_reachable(&self, site: usize) -> bool {
         self.servers_of(site).any(|server| server.health.is_healthy())

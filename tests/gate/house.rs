@@ -12,13 +12,13 @@ const LEVELS: &[&[&str]] = &[
     &["config", "router"],
     &["gateway", "authserver", "admin"],
     &["store", "upstream", "listener", "audit", "limiter", "pocket"],
-    &["reply", "telemetry"],
+    &["reply", "telemetry", "wording"],
     &["oauth"],
     &["policy"],
 ];
 
 /// Rooms that everyone above the rule books may use, whatever the level: how this crate answers HTTP, its logs and counters.
-const OPEN_TO_ALL: &[&str] = &["reply", "telemetry"];
+const OPEN_TO_ALL: &[&str] = &["reply", "telemetry", "wording"];
 
 const RULE_BOOKS: &[&str] = &["policy", "oauth"];
 

@@ -1,9 +1,10 @@
 //! What a client, an upstream and an operator see of the gate: the real binary on free ports, held to its contracts from outside.
 //!
-//! `support` is what the tests stand on; `bypass` is the table of everything that Frappe lets a narrow token do; `ordinary` the traffic that must
-//! pass unharmed; `edge` the wire; `store` what happens when the store fails; `clients` the libraries that people use; `house` the order of
-//! the source.
+//! `support` is what the tests stand on; `admin` the commands that need no running gate; `bypass` is the table of everything that Frappe
+//! lets a narrow token do; `ordinary` the traffic that must pass unharmed; `edge` the wire; `store` what happens when the store fails;
+//! `clients` the libraries that people use; `house` the order of the source.
 
+mod admin;
 mod bypass;
 mod clients;
 mod commands;

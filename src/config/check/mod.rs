@@ -31,5 +31,22 @@ pub fn config(root: &Section<'_>) -> Option<Config> {
     let scopes = root.named_sections("scope", rpc::scope);
     let sites = site::sites(root, &upstream, &scopes);
     let rpcs = rpc::rpcs(root, &sites);
-    Some(Config { listen, tls, bounds, body, store: store?, encryption_key, rates, audit, metrics, admin, log, sites, rpcs, scopes })
+    let places = root.places();
+    Some(Config {
+        places,
+        listen,
+        tls,
+        bounds,
+        body,
+        store: store?,
+        encryption_key,
+        rates,
+        audit,
+        metrics,
+        admin,
+        log,
+        sites,
+        rpcs,
+        scopes,
+    })
 }

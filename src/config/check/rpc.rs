@@ -4,10 +4,10 @@ use http::Method;
 
 use crate::config::check::sensitive::{IMPOSSIBLE, rpc_name};
 use crate::config::checked::{NamedScope, RpcEntry, Site};
-use crate::config::report::alike;
 use crate::config::section::{Item, Section};
 use crate::policy::scope::{Effect, Scope, Scopes};
 use crate::policy::sensitive::{rpc_forbidden, rpc_impossible};
+use crate::wording::alike;
 
 /// Every `[[rpc]]`. No name stands twice for one site.
 pub fn rpcs(root: &Section<'_>, sites: &[Site]) -> Vec<RpcEntry> {

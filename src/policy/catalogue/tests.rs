@@ -1,3 +1,5 @@
+//! The catalogue, held against Frappe's own list of whitelisted functions.
+
 use std::collections::{BTreeMap, HashSet};
 
 use serde::Deserialize;

@@ -1,3 +1,5 @@
+//! What is closed, in whatever spelling.
+
 use proptest::prelude::{any, proptest};
 use unicode_normalization::UnicodeNormalization;
 

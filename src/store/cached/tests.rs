@@ -1,3 +1,5 @@
+//! The cache, tested against a store that is told what to say.
+
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 use async_trait::async_trait;
@@ -152,7 +154,7 @@ fn cached(store: &Arc<Watched>) -> Arc<CachedStore> {
 const NOW: Timestamp = Timestamp::from_unix(1_800_000_000);
 
 async fn find(cached: &CachedStore, name: &str, at: Instant) -> Result<Lookup, StoreError> {
-    cached.find(SITE, "erp", &hash(name), NOW, at).await
+    cached.find_at(SITE, "erp", &hash(name), NOW, at).await
 }
 
 async fn live(cached: &CachedStore, name: &str, at: Instant) -> Arc<Live> {
@@ -310,13 +312,13 @@ async fn a_token_ends_on_its_very_second_though_it_is_cached() {
     let cached = cached(&store);
     let at = Instant::now();
     for (now, lives) in [(EXP - 1, true), (EXP, false), (EXP + 1, false), (EXP - 1, true)] {
-        let found = cached.find(SITE, "erp", &hash("a"), Timestamp::from_unix(now), at).await.unwrap();
+        let found = cached.find_at(SITE, "erp", &hash("a"), Timestamp::from_unix(now), at).await.unwrap();
         assert_eq!(matches!(found, Lookup::Live(_)), lives, "{now}");
         assert_eq!(matches!(found, Lookup::Unknown(Unknown::Expired)), !lives, "{now}");
     }
     // And lives on at once where it was prolonged.
     store.put_token("erp", &hash("a"), &token("crm", "read", Timestamp::from_unix(EXP + 60))).await.unwrap();
-    let found = cached.find(SITE, "erp", &hash("a"), Timestamp::from_unix(EXP), at).await.unwrap();
+    let found = cached.find_at(SITE, "erp", &hash("a"), Timestamp::from_unix(EXP), at).await.unwrap();
     assert!(matches!(found, Lookup::Live(_)));
 }
 
@@ -548,7 +550,7 @@ async fn a_look_up_moves_between_threads_and_takes_little_room_in_a_request() {
     }
     let cached = cached(&Watched::new());
     let hash = hash("a");
-    let future = sendable(cached.find(SITE, "erp", &hash, NOW, Instant::now()));
+    let future = sendable(cached.find(SITE, "erp", &hash, NOW));
     assert!(size_of_val(&future) <= 1024, "{}", size_of_val(&future));
 }
 

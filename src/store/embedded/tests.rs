@@ -1,3 +1,5 @@
+//! The embedded store: durability, one process at a time, damaged files.
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 

@@ -1,3 +1,5 @@
+//! Redis as a real process: killed, stopped, restarted; and the exact keys.
+
 use std::thread;
 use std::time::Instant;
 

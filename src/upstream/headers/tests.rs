@@ -1,3 +1,5 @@
+//! Headers that cross the gate, and those that do not.
+
 use super::*;
 
 const CREDENTIAL: &str = "Bearer gate";

@@ -29,8 +29,11 @@ fn the_javascript_client_works_and_surfaces_refusals() {
 /// Runs a script against a demo of its own.
 fn drive(mut command: Command) {
     let demo = Demo::start();
+    let authority = demo.ready["ca_file"].as_str().expect("the demo has an authority");
     let mut child = command
-        .env("NODE_EXTRA_CA_CERTS", demo.ready["ca_file"].as_str().expect("the demo has an authority"))
+        .env("NODE_EXTRA_CA_CERTS", authority)
+        // Where the machine sets it, it goes before what a session was told.
+        .env("REQUESTS_CA_BUNDLE", authority)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

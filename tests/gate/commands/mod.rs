@@ -51,11 +51,12 @@ fn a_bad_certificate_is_78_and_named() {
     let config = setup.write();
     let other = Certificate::write(setup.dir.path(), "other", &["other.test"]);
     fs::copy(&other.key_file, &setup.certificate.key_file).expect("the directory is ours");
-    ends(&config, 78, &["edge"]);
+    ends(&config, 78, &["scopegate.toml:", "`tls.certificate.cert_file`", "edge.pem", "does not belong to the key"]);
     fs::write(&setup.certificate.cert_file, "nonsense").expect("the directory is ours");
-    ends(&config, 78, &["edge.pem"]);
-    fs::remove_file(&setup.certificate.cert_file).expect("the directory is ours");
-    ends(&config, 78, &["edge.pem"]);
+    ends(&config, 78, &["scopegate.toml:", "`tls.certificate.cert_file`", "edge.pem"]);
+    Certificate::write(setup.dir.path(), "edge", &["edge.test"]);
+    fs::remove_file(&setup.certificate.key_file).expect("just written");
+    ends(&config, 78, &["scopegate.toml:", "`tls.certificate.key_file`", "edge.key", "put it there"]);
 }
 
 #[test]
@@ -65,10 +66,32 @@ fn a_port_that_is_taken_is_named() {
     let address = taken.local_addr().expect("it is bound").to_string();
     for key in ["https", "http"] {
         let setup = Setup::embedded(&upstream).config(&format!("[listen]\n{key} = [\"{address}\"]"));
-        ends(&setup.write(), 78, &[&address]);
+        ends(&setup.write(), 78, &["scopegate.toml:", &format!("`listen.{key}`"), &address, "the port is taken"]);
     }
     let setup = Setup::embedded(&upstream).config(&format!("[metrics]\nlisten = \"{address}\""));
-    ends(&setup.write(), 78, &[&address]);
+    ends(&setup.write(), 78, &["scopegate.toml:", "`metrics.listen`", &address]);
+}
+
+#[test]
+fn an_admin_socket_in_use_and_an_audit_file_that_cannot_be_written_are_named() {
+    let upstream = Upstream::json("{}");
+    let setup = Setup::embedded(&upstream);
+    let _other = std::os::unix::net::UnixListener::bind(setup.dir.path().join("admin.sock")).expect("a free path");
+    ends(&setup.write(), 78, &["scopegate.toml:", "`admin.socket`", "another gate answers"]);
+    let setup = Setup::embedded(&upstream).config("[audit]\nfile = \"/dev/null/audit.log\"");
+    ends(&setup.write(), 78, &["scopegate.toml:", "`audit.file`", "/dev/null/audit.log"]);
+}
+
+#[test]
+fn a_second_gate_on_the_same_store_is_refused() {
+    let gate = Setup::embedded(&Upstream::json("{}")).start();
+    let store = gate.setup.dir.path().join("store.redb");
+    let second = Setup::embedded(&Upstream::json("{}")).config(&format!("[store]\npath = \"{}\"", store.display()));
+    ends(&second.write(), 78, &["scopegate.toml:", "`store.path`", "held by another process", "admin socket"]);
+    let told = gate.log();
+    for listening in [format!("https {}", gate.https()), format!("http {}", gate.http()), "metrics 127.0.0.1:".to_owned()] {
+        assert!(told.contains(&listening), "`{listening}` in {told}");
+    }
 }
 
 #[test]
@@ -77,11 +100,11 @@ fn a_store_that_cannot_be_reached_at_the_start_is_78_before_a_port_is_open() {
     let (_socket, address) = refusing();
     let setup = Setup::redis_at(&format!("redis://:fake-redis-password@{address}/"), &upstream.url());
     let config = setup.write();
-    ends(&config, 78, &[&address.to_string()]);
+    ends(&config, 78, &["scopegate.toml:", "`store.url`", &address.to_string(), "check the address"]);
     let output = cli(&config, &["serve"]);
     assert!(!String::from_utf8_lossy(&output.stderr).contains("fake-redis-password"), "a password is not shown");
-    let setup = Setup::embedded(&upstream).config("[store]\npath = \"/nosuch/directory/store.redb\"");
-    ends(&setup.write(), 78, &["/nosuch/directory"]);
+    let setup = Setup::embedded(&upstream).config("[store]\npath = \"/dev/null/directory/store.redb\"");
+    ends(&setup.write(), 78, &["scopegate.toml:", "`store.path`", "/dev/null/directory"]);
 }
 
 #[test]

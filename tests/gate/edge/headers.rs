@@ -266,3 +266,14 @@ fn expect_continue_is_answered_before_the_body_and_not_passed_on() {
         reason(&reply);
     }
 }
+
+#[test]
+fn a_client_cannot_take_the_content_type_from_under_a_body() {
+    // Without it Frappe would not read as JSON what was decided on as JSON.
+    let upstream = Upstream::json("{}");
+    let gate = Setup::new(&upstream).start();
+    let whole = json_request("POST", "/api/resource/ToDo", &gate.token("write"), r#"{"description":"x"}"#);
+    let request = whole.replace("Content-Length", "Connection: content-type, content-length\r\nContent-Length");
+    assert_eq!(Wire::tls(&gate).exchange(request).status, 200);
+    assert_eq!(upstream.request().header("content-type"), Some("application/json"));
+}

@@ -13,4 +13,5 @@ mod ports;
 mod rates;
 mod signals;
 mod time;
+mod uploads;
 mod upstreams;

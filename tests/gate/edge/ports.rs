@@ -122,3 +122,16 @@ fn a_gate_behind_a_proxy_believes_the_proxy_and_nobody_else() {
     assert!(reply.is_none(), "plain HTTP from someone who is not the proxy is not even listened to: {reply:?}");
     assert_eq!(upstream.requests().len(), 1);
 }
+
+#[test]
+fn the_whole_of_a_site_is_redirected_to_its_root() {
+    let upstream = Upstream::json("{}");
+    let gate = Setup::new(&upstream).start();
+    let root = format!("https://fake.test:{}/", gate.https().port());
+    for (line, location) in
+        [("OPTIONS *", root.clone()), ("GET http://fake.test", root.clone()), ("GET http://fake.test?a=b", root + "?a=b")]
+    {
+        let reply = Wire::plain(&gate).exchange(format!("{line} HTTP/1.1\r\nHost: fake.test\r\n\r\n"));
+        assert_eq!((reply.status, reply.header("location")), (308, Some(location.as_str())), "{line}");
+    }
+}

@@ -1,11 +1,11 @@
 //! The first limits: 429 in Frappe's shape, with when to come back.
 
 use crate::support::gate::{CLIENT, USER};
-use crate::support::now;
 use crate::support::setup::Setup;
 use crate::support::upstream::Upstream;
 use crate::support::verdict::reason;
 use crate::support::wire::{Reply, Wire, request};
+use crate::support::{eventually, now};
 use serde_json::json;
 
 fn too_many(reply: &Reply) {
@@ -81,4 +81,42 @@ fn served_requests_are_not_failed_authentications() {
     for _ in 0..8 {
         assert_eq!(Wire::tls(&gate).exchange(request("GET", "/api/resource/ToDo", &token)).status, 200, "user {USER}");
     }
+}
+
+#[test]
+fn what_is_left_is_never_more_than_the_policy_says() {
+    let upstream = Upstream::json("{}");
+    let gate = Setup::new(&upstream).config("[rate]\nclient = \"2/1h\"\nclient_burst = 5").start();
+    let token = gate.token("read");
+    let left: Vec<String> = (0..4)
+        .map(|_| {
+            let reply = Wire::tls(&gate).exchange(request("GET", "/api/resource/ToDo", &token));
+            assert_eq!(reply.header("ratelimit-policy"), Some("\"client\";q=2;w=3600"));
+            reply.header("ratelimit").and_then(|field| field.split(';').nth(1)).unwrap_or_default().to_owned()
+        })
+        .collect();
+    assert_eq!(left, ["r=2", "r=2", "r=2", "r=1"]);
+}
+
+#[test]
+fn preflights_count_for_their_address() {
+    let upstream = Upstream::json("{}");
+    let gate = Setup::new(&upstream).config("[rate]\naddress = \"2/1h\"\naddress_burst = 2").start();
+    let options = || Wire::tls(&gate).exchange("OPTIONS /api/resource/ToDo HTTP/1.1\r\nHost: fake.test\r\n\r\n");
+    assert_eq!([options().status, options().status], [204, 204]);
+    too_many(&options());
+}
+
+#[test]
+fn a_reload_forgives_no_address() {
+    let upstream = Upstream::json("{}");
+    let rate = "[rate]\naddress = \"2/1h\"\naddress_burst = 2\nfailed_authentications = \"1/1h\"\nfailed_authentications_burst = 1";
+    let gate = Setup::new(&upstream).config(rate).start();
+    let token = gate.token("read");
+    let list = || Wire::tls(&gate).exchange(request("GET", "/api/resource/ToDo", &token));
+    assert_eq!([list().status, list().status], [200, 200]);
+    too_many(&list());
+    gate.signal("HUP");
+    eventually("it is reloaded", || gate.log().contains("reloaded"));
+    too_many(&list());
 }

@@ -76,6 +76,14 @@ fn hup_shows_the_new_certificate_and_keeps_old_connections() {
 }
 
 #[test]
+fn a_hup_in_the_moment_of_the_start_reloads_and_ends_nothing() {
+    let gate = Setup::embedded(&Upstream::json("{}")).start();
+    gate.signal("HUP");
+    eventually("it is reloaded", || gate.log().contains("reloaded"));
+    assert!(gate.stop().status.success());
+}
+
+#[test]
 fn hup_with_a_broken_certificate_or_config_keeps_the_old_one() {
     let upstream = Upstream::json("{}");
     let gate = Setup::new(&upstream).start();

@@ -234,8 +234,8 @@ fn an_upload_beyond_its_bound_is_413_and_not_completed() {
     reason(&reply);
     assert_eq!(reply.status, 413, "{reply:?}");
     let mut wire = Wire::tls(&gate);
-    wire.send(format!("{head}Authorization: Bearer {token}\r\nTransfer-Encoding: chunked\r\n\r\n"));
-    let chunk = format!("{:x}\r\n{part}{}\r\n", part.len() + 65536, "x".repeat(65536));
+    wire.send(format!("{head}Authorization: Bearer {token}\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{part}\r\n", part.len()));
+    let chunk = format!("{:x}\r\n{}\r\n", 65536, "x".repeat(65536));
     for _ in 0..40 {
         wire.send(&chunk);
     }
@@ -250,9 +250,48 @@ fn an_upstream_by_https_is_checked_against_its_authority() {
     let upstream = Upstream::json("{}");
     // A plain server where TLS is expected: the handshake fails, and nothing is said in clear.
     let url = upstream.url().replace("http://", "https://");
-    let gate = Setup::new(&upstream).site(&format!("upstreams = [\"{url}\"]")).start();
+    let gate = Setup::new(&upstream).site(&format!("upstreams = [\"{url}\"]")).config("[upstream]\nconnect_timeout = \"500ms\"").start();
     let reply = Wire::tls(&gate).exchange(request("GET", "/api/resource/ToDo", &gate.token("read")));
     reason(&reply);
     assert!(matches!(reply.status, 502 | 504), "{reply:?}");
     assert!(upstream.requests().is_empty());
+}
+
+#[test]
+fn no_traceback_gets_out_however_an_error_is_written() {
+    const TRACEBACK: &str = r#"Traceback (most recent call last): File "/home/frappe/inside.py""#;
+    let error = serde_json::json!({"exc_type": "E", "exc": [TRACEBACK], "exception": "inside.py"}).to_string();
+    let rows: [(&str, &str, String, &str); 9] = [
+        ("compressed, whoever asked for that", "Content-Type: application/json\r\nContent-Encoding: gzip", error.clone(), ""),
+        ("Python's NaN", "Content-Type: application/json", error.replacen('{', r#"{"qty":NaN,"#, 1), ""),
+        ("something behind it", "Content-Type: application/json", format!("{error}\n-- "), ""),
+        ("a byte order mark", "Content-Type: application/json", format!("\u{feff}{error}"), ""),
+        ("another kind of JSON", "Content-Type: application/problem+json", error.clone(), ""),
+        ("no type", "X-A: b", error.clone(), ""),
+        ("JSON called text", "Content-Type: text/plain", error.clone(), ""),
+        ("a page", "Content-Type: text/html; charset=utf-8", format!("<pre>{TRACEBACK}</pre>"), ""),
+        ("on v2", "Content-Type: application/json\r\nContent-Encoding: br", error.clone(), "/v2"),
+    ];
+    for (what, fields, body, v2) in rows {
+        let head = format!("HTTP/1.1 417 X\r\n{fields}\r\nRetry-After: 7\r\nContent-Length: {}\r\n\r\n", body.len());
+        let upstream = Upstream::answering((head + &body).into_bytes());
+        let gate = Setup::new(&upstream).start();
+        let target = if v2.is_empty() { "/api/resource/ToDo" } else { "/api/v2/document/ToDo" };
+        let reply = Wire::tls(&gate).exchange(request("GET", target, &gate.token("read")));
+        assert!(!reply.text().contains("inside.py"), "{what}: {}", reply.text());
+        assert_eq!((reply.status, reply.header("content-encoding"), reply.header("retry-after")), (417, None, Some("7")), "{what}");
+        assert_eq!(reply.json()["errors"].is_array(), !v2.is_empty(), "{what}: {}", reply.text());
+    }
+}
+
+#[test]
+fn errors_without_a_traceback_pass_as_they_are() {
+    let bodies = [("text/html", "<h1>Internal Server Error</h1>"), ("application/json", r#"["E"]"#), ("application/json", "")];
+    for (kind, body) in bodies {
+        let answer = format!("HTTP/1.1 500 X\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        let upstream = Upstream::answering(answer.into_bytes());
+        let gate = Setup::new(&upstream).start();
+        let reply = Wire::tls(&gate).exchange(request("GET", "/api/resource/ToDo", &gate.token("read")));
+        assert_eq!((reply.status, reply.header("content-type"), reply.text().as_str()), (500, Some(kind), body));
+    }
 }

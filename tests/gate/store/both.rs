@@ -58,6 +58,11 @@ fn a_client_and_its_tokens_live_and_end_by_commands() {
         eventually("the client is disabled", || status(&gate, token) == 401);
         run(&["client", "enable", "crm"]);
         eventually("the client is enabled", || status(&gate, token) == 200);
+        let widest = text(&client, "scopes");
+        run(&["client", "update", "crm", "--scopes", "write"]);
+        eventually("the client may no longer read", || status(&gate, token) == 403);
+        run(&["client", "update", "crm", "--scopes", widest]);
+        eventually("the client may read again", || status(&gate, token) == 200);
         run(&["token", "revoke", token]);
         eventually("the token is revoked", || status(&gate, token) == 401);
 

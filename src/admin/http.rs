@@ -1,0 +1,179 @@
+//! The socket's face: one HTTP exchange a connection, JSON in and out.
+//!
+//! ```text
+//! GET    /v1/status
+//! GET    /v1/sites/{site}/clients                         POST the same: create
+//! GET    /v1/sites/{site}/clients/{id}                    PATCH, DELETE the same
+//! POST   /v1/sites/{site}/clients/{id}/disable            enable, rotate-secret
+//! GET    /v1/sites/{site}/tokens?client=ID&limit=N        POST the same: issue or register
+//! POST   /v1/sites/{site}/tokens/inspect                  revoke; a token never stands in a target
+//! ```
+//!
+//! An error is `{"error": code, "message": sentence}`; `error::Code` has the codes.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::Router;
+use axum::extract::rejection::{BytesRejection, QueryRejection};
+use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use bytes::Bytes;
+use http::StatusCode;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio::net::UnixListener;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use crate::admin::error::{AdminError, Code};
+use crate::admin::message::{
+    ClientList, ClientView, ClientWithSecret, DeletedClient, IssuedToken, NewClient, RevokedToken, TokenList, TokenListQuery, TokenView,
+};
+use crate::admin::operations::Admin;
+
+/// Bytes of a request body: the longest scopes, and room.
+pub const BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// Connections at a time; more wait in the socket's queue.
+const CONNECTIONS_MAX: usize = 64;
+
+/// Time for a whole exchange, so also for one in flight when `stop` completes.
+const EXCHANGE_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Pause after a failed accept, so that too many open files do not become a busy loop.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Serves until `stop` completes, then finishes what is in flight. `socket::bind` makes the listener.
+pub async fn serve(listener: UnixListener, admin: Arc<Admin>, stop: impl Future<Output = ()> + Send + 'static) {
+    let service = TowerToHyperService::new(router(admin));
+    let mut connections = JoinSet::new();
+    let mut stop = pin!(stop);
+    loop {
+        tokio::select! {
+            () = &mut stop => break,
+            Some(_) = connections.join_next(), if !connections.is_empty() => {}
+            accepted = listener.accept(), if connections.len() < CONNECTIONS_MAX => match accepted {
+                Ok((stream, _)) => {
+                    let mut http = http1::Builder::new();
+                    // One exchange a connection: nothing idles here, and the end needs nobody to be told.
+                    http.timer(TokioTimer::new()).header_read_timeout(EXCHANGE_TIME_MAX).keep_alive(false);
+                    let exchange = http.serve_connection(TokioIo::new(stream), service.clone());
+                    // How it ended is the peer's business.
+                    connections.spawn(async move { drop(timeout(EXCHANGE_TIME_MAX, exchange).await) });
+                }
+                Err(_) => sleep(ACCEPT_PAUSE).await,
+            },
+        }
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+pub fn router(admin: Arc<Admin>) -> Router {
+    Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/sites/{site}/clients", get(clients).post(create_client))
+        .route("/v1/sites/{site}/clients/{id}", get(client).patch(update_client).delete(delete_client))
+        .route("/v1/sites/{site}/clients/{id}/disable", post(disable_client))
+        .route("/v1/sites/{site}/clients/{id}/enable", post(enable_client))
+        .route("/v1/sites/{site}/clients/{id}/rotate-secret", post(rotate_secret))
+        .route("/v1/sites/{site}/tokens", get(tokens).post(issue_token))
+        .route("/v1/sites/{site}/tokens/inspect", post(inspect_token))
+        .route("/v1/sites/{site}/tokens/revoke", post(revoke_token))
+        .fallback(no_route)
+        .method_not_allowed_fallback(no_route)
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .with_state(admin)
+}
+
+type Answer<T> = Result<Json<T>, AdminError>;
+type Asked = State<Arc<Admin>>;
+type Body = Result<Bytes, BytesRejection>;
+/// Site and client.
+type OfSite = Path<(String, String)>;
+
+async fn status(State(admin): Asked) -> Json<Value> {
+    Json(admin.status().await)
+}
+
+async fn clients(State(admin): Asked, Path(site): Path<String>) -> Answer<ClientList> {
+    admin.clients(&site).await.map(Json)
+}
+
+async fn create_client(State(admin): Asked, Path(site): Path<String>, body: Body) -> Answer<ClientWithSecret> {
+    let new: NewClient = read(body)?;
+    admin.create_client(&site, new).await.map(Json)
+}
+
+async fn client(State(admin): Asked, Path((site, id)): OfSite) -> Answer<ClientView> {
+    admin.client(&site, &id).await.map(Json)
+}
+
+async fn update_client(State(admin): Asked, Path((site, id)): OfSite, body: Body) -> Answer<ClientView> {
+    admin.update_client(&site, &id, read(body)?).await.map(Json)
+}
+
+async fn delete_client(State(admin): Asked, Path((site, id)): OfSite) -> Answer<DeletedClient> {
+    admin.delete_client(&site, &id).await.map(Json)
+}
+
+async fn disable_client(State(admin): Asked, Path((site, id)): OfSite) -> Answer<ClientView> {
+    admin.disable_client(&site, &id).await.map(Json)
+}
+
+async fn enable_client(State(admin): Asked, Path((site, id)): OfSite) -> Answer<ClientView> {
+    admin.enable_client(&site, &id).await.map(Json)
+}
+
+async fn rotate_secret(State(admin): Asked, Path((site, id)): OfSite) -> Answer<ClientWithSecret> {
+    admin.rotate_secret(&site, &id).await.map(Json)
+}
+
+async fn tokens(State(admin): Asked, Path(site): Path<String>, query: Result<Query<TokenListQuery>, QueryRejection>) -> Answer<TokenList> {
+    let Query(query) = query.map_err(|error| AdminError::new(Code::RequestInvalid, error.body_text()))?;
+    admin.tokens(&site, &query).await.map(Json)
+}
+
+async fn issue_token(State(admin): Asked, Path(site): Path<String>, body: Body) -> Answer<IssuedToken> {
+    admin.issue_token(&site, read(body)?).await.map(Json)
+}
+
+async fn inspect_token(State(admin): Asked, Path(site): Path<String>, body: Body) -> Answer<TokenView> {
+    admin.inspect_token(&site, &read(body)?).await.map(Json)
+}
+
+async fn revoke_token(State(admin): Asked, Path(site): Path<String>, body: Body) -> Answer<RevokedToken> {
+    admin.revoke_token(&site, &read(body)?).await.map(Json)
+}
+
+async fn no_route() -> AdminError {
+    AdminError::new(Code::RouteUnknown, "the gate has no such operation; is it of the same version as this command?")
+}
+
+/// What could not be read is placed, not repeated: it may hold a secret.
+fn read<T: DeserializeOwned>(body: Body) -> Result<T, AdminError> {
+    let bytes = body.map_err(|error| AdminError::new(Code::RequestInvalid, error.body_text()))?;
+    serde_json::from_slice(&bytes).map_err(|error| {
+        let what = match error.classify() {
+            serde_json::error::Category::Data => "is not what this operation takes",
+            _ => "is not JSON",
+        };
+        let message = format!("the body {what}, at line {} column {}", error.line(), error.column());
+        AdminError::new(Code::RequestInvalid, message)
+    })
+}
+
+impl IntoResponse for AdminError {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        (status, Json(self)).into_response()
+    }
+}

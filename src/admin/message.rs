@@ -1,0 +1,246 @@
+//! What is asked of an operation and what it answers: the JSON of the socket, and of `--json`.
+//!
+//! Times are seconds since 1970, as in the stored records. A secret stands only where it is handed over, once, and is written by
+//! [`SecretText`] alone, which prints as its kind.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::oauth::client::{Client, ClientRate};
+use crate::policy::time::Timestamp;
+use crate::policy::token::{TokenHash, TokenRecord};
+
+/// A secret on its way from or to the operator. It prints as its kind.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SecretText(String);
+
+impl SecretText {
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SecretText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretText(..)")
+    }
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewClient {
+    pub name: String,
+    /// `None` for a random one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<String>,
+    /// The widest scopes that its tokens may carry.
+    pub scopes: String,
+    /// A client that cannot keep a secret gets none.
+    #[serde(default)]
+    pub public: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<ClientRate>,
+    /// `key:secret` of a Frappe user, in place of the site's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_key: Option<SecretText>,
+}
+
+/// What is to be different about a client; what is `None` stays as it is.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClientChange {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scopes: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Own<ClientRate>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_key: Option<Own<SecretText>>,
+}
+
+/// Something that a client has for itself, or shares with the site.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Own<T> {
+    Set(T),
+    Drop,
+}
+
+/// A client as anyone may see it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientView {
+    pub client_id: String,
+    pub name: String,
+    pub scopes: String,
+    pub enabled: bool,
+    /// Whether it has a secret.
+    pub confidential: bool,
+    pub created: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<ClientRate>,
+    /// Whether it has an API key of its own; `None` in a list, which does not ask.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own_api_key: Option<bool>,
+}
+
+impl ClientView {
+    pub fn of(client: &Client) -> Self {
+        Self {
+            client_id: client.id.to_string(),
+            name: client.name.clone(),
+            scopes: client.scopes.to_string(),
+            enabled: client.enabled,
+            confidential: client.secret.is_some(),
+            created: client.created,
+            rate: client.rate,
+            own_api_key: None,
+        }
+    }
+}
+
+/// A client, and the secret that it was just given; `None` for a public one.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ClientWithSecret {
+    #[serde(flatten)]
+    pub client: ClientView,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_secret: Option<SecretText>,
+}
+
+/// In the order of their ids.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ClientList {
+    pub clients: Vec<ClientView>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DeletedClient {
+    pub client_id: String,
+    pub deleted: bool,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewToken {
+    pub client_id: String,
+    pub user: String,
+    pub scope: String,
+    /// In seconds; an hour where it is not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_in: Option<u64>,
+    /// A token that exists already, which is registered and not shown again; `None` for a new one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub register: Option<SecretText>,
+}
+
+/// RFC 6749 section 5.1, and what names the token from now on.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct IssuedToken {
+    /// `None` for one that was registered: who did has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access_token: Option<SecretText>,
+    pub token_type: String,
+    pub expires_in: u64,
+    pub scope: String,
+    pub client_id: String,
+    pub user: String,
+    pub expires_at: Timestamp,
+    pub hash: String,
+    pub fingerprint: String,
+}
+
+/// A token, by itself or by its name.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum TokenRef {
+    Token(SecretText),
+    /// 64 hexadecimal digits.
+    Hash(String),
+}
+
+/// What the store keeps of a token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenView {
+    pub hash: String,
+    pub fingerprint: String,
+    pub client_id: String,
+    pub user: String,
+    pub scope: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grant: Option<String>,
+    pub issued_at: Timestamp,
+    pub expires_at: Timestamp,
+    /// `None` in a list, which does not ask.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<TokenState>,
+}
+
+impl TokenView {
+    pub fn of(hash: &TokenHash, record: &TokenRecord) -> Self {
+        Self {
+            hash: hash.to_string(),
+            fingerprint: hash.fingerprint(),
+            client_id: record.client.to_string(),
+            user: record.user.to_string(),
+            scope: record.scopes.to_string(),
+            grant: record.grant.as_deref().map(str::to_owned),
+            issued_at: record.iat,
+            expires_at: record.exp,
+            state: None,
+        }
+    }
+}
+
+/// What a request with the token would meet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenState {
+    Live,
+    Expired,
+    NoSuchClient,
+    ClientDisabled,
+    /// Its client was deleted, and another made with the same id since.
+    OlderThanClient,
+}
+
+impl TokenState {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Expired => "expired",
+            Self::NoSuchClient => "worthless: its client was deleted",
+            Self::ClientDisabled => "worthless while its client is disabled",
+            Self::OlderThanClient => "worthless: its client was deleted and made anew",
+        }
+    }
+}
+
+/// Soonest to expire first.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TokenList {
+    pub tokens: Vec<TokenView>,
+    /// Whether there are more than were asked for.
+    pub more: bool,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenListQuery {
+    pub client: String,
+    #[serde(default)]
+    pub limit: Option<usize>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RevokedToken {
+    pub hash: String,
+    pub fingerprint: String,
+    pub revoked: bool,
+}

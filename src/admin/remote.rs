@@ -1,0 +1,175 @@
+//! The operations of a running gate, asked through its socket.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HOST};
+use http::{Method, Request, Response};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio::net::UnixStream;
+use tokio::time::timeout;
+
+use crate::admin::error::{AdminError, Code};
+use crate::admin::message::{
+    ClientChange, ClientList, ClientView, ClientWithSecret, DeletedClient, IssuedToken, NewClient, NewToken, RevokedToken, TokenList,
+    TokenListQuery, TokenRef, TokenView,
+};
+
+/// The longest that a gate may take for an answer: a little more than it gives itself.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(12);
+
+/// Bytes of an answer: tens of thousands of clients.
+const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// A gate that answered on its socket a moment ago.
+#[derive(Debug)]
+pub struct Remote {
+    socket: PathBuf,
+}
+
+impl Remote {
+    pub fn new(socket: &Path) -> Self {
+        Self { socket: socket.to_owned() }
+    }
+
+    pub async fn status(&self) -> Result<Value, AdminError> {
+        self.ask(Method::GET, "/v1/status", None::<&()>).await
+    }
+
+    pub async fn clients(&self, site: &str) -> Result<ClientList, AdminError> {
+        self.ask(Method::GET, &format!("{}/clients", site_path(site)), None::<&()>).await
+    }
+
+    pub async fn create_client(&self, site: &str, new: &NewClient) -> Result<ClientWithSecret, AdminError> {
+        self.ask(Method::POST, &format!("{}/clients", site_path(site)), Some(new)).await
+    }
+
+    pub async fn client(&self, site: &str, id: &str) -> Result<ClientView, AdminError> {
+        self.ask(Method::GET, &client_path(site, id), None::<&()>).await
+    }
+
+    pub async fn update_client(&self, site: &str, id: &str, change: &ClientChange) -> Result<ClientView, AdminError> {
+        self.ask(Method::PATCH, &client_path(site, id), Some(change)).await
+    }
+
+    pub async fn delete_client(&self, site: &str, id: &str) -> Result<DeletedClient, AdminError> {
+        self.ask(Method::DELETE, &client_path(site, id), None::<&()>).await
+    }
+
+    pub async fn disable_client(&self, site: &str, id: &str) -> Result<ClientView, AdminError> {
+        self.ask(Method::POST, &format!("{}/disable", client_path(site, id)), None::<&()>).await
+    }
+
+    pub async fn enable_client(&self, site: &str, id: &str) -> Result<ClientView, AdminError> {
+        self.ask(Method::POST, &format!("{}/enable", client_path(site, id)), None::<&()>).await
+    }
+
+    pub async fn rotate_secret(&self, site: &str, id: &str) -> Result<ClientWithSecret, AdminError> {
+        self.ask(Method::POST, &format!("{}/rotate-secret", client_path(site, id)), None::<&()>).await
+    }
+
+    pub async fn tokens(&self, site: &str, query: &TokenListQuery) -> Result<TokenList, AdminError> {
+        let mut path = format!("{}/tokens?client={}", site_path(site), encoded(&query.client));
+        if let Some(limit) = query.limit {
+            path.push_str(&format!("&limit={limit}"));
+        }
+        self.ask(Method::GET, &path, None::<&()>).await
+    }
+
+    pub async fn issue_token(&self, site: &str, new: &NewToken) -> Result<IssuedToken, AdminError> {
+        self.ask(Method::POST, &format!("{}/tokens", site_path(site)), Some(new)).await
+    }
+
+    pub async fn inspect_token(&self, site: &str, token: &TokenRef) -> Result<TokenView, AdminError> {
+        self.ask(Method::POST, &format!("{}/tokens/inspect", site_path(site)), Some(token)).await
+    }
+
+    pub async fn revoke_token(&self, site: &str, token: &TokenRef) -> Result<RevokedToken, AdminError> {
+        self.ask(Method::POST, &format!("{}/tokens/revoke", site_path(site)), Some(token)).await
+    }
+
+    async fn ask<B: Serialize, T: DeserializeOwned>(&self, method: Method, path: &str, body: Option<&B>) -> Result<T, AdminError> {
+        let body = body.map(serde_json::to_vec).transpose().map_err(|error| self.broken(&error.to_string()))?;
+        let answer = timeout(ANSWER_TIME_MAX, self.exchange(method, path, body.unwrap_or_default())).await;
+        let (good, bytes) = answer.map_err(|_| self.broken("it takes too long; is it overloaded or stopped?"))??;
+        if good {
+            return serde_json::from_slice(&bytes).map_err(|_| self.foreign());
+        }
+        Err(serde_json::from_slice(&bytes).unwrap_or_else(|_| self.foreign()))
+    }
+
+    async fn exchange(&self, method: Method, path: &str, body: Vec<u8>) -> Result<(bool, Bytes), AdminError> {
+        let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.broken(&error.to_string()))?;
+        let (mut sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.map_err(|error: hyper::Error| self.broken(&error.to_string()))?;
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(HOST, "scopegate")
+            .header(CONTENT_TYPE, "application/json")
+            .body(Full::new(Bytes::from(body)))
+            .map_err(|error| self.broken(&error.to_string()))?;
+        let answered = async move {
+            let response: Response<Incoming> = sender.send_request(request).await.map_err(|error| self.broken(&error.to_string()))?;
+            let good = response.status().is_success();
+            let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
+            Ok((good, body.map_err(|error| self.broken(&error.to_string()))?.to_bytes()))
+        };
+        // The connection is driven here, so there is no task to look after; it ends when the sender has gone.
+        let (answer, _) = tokio::join!(answered, connection);
+        answer
+    }
+
+    fn broken(&self, why: &str) -> AdminError {
+        AdminError::new(
+            Code::Gate,
+            format!("the gate on `{}` gave no answer: {why}; what was asked may have been done", self.socket.display()),
+        )
+    }
+
+    fn foreign(&self) -> AdminError {
+        AdminError::new(
+            Code::Gate,
+            format!("what answers on `{}` is no gate, or one of another version; use the command of that version", self.socket.display()),
+        )
+    }
+}
+
+fn site_path(site: &str) -> String {
+    format!("/v1/sites/{}", encoded(site))
+}
+
+fn client_path(site: &str, id: &str) -> String {
+    format!("{}/clients/{}", site_path(site), encoded(id))
+}
+
+/// Everything but the unreserved characters of RFC 3986 section 2.3 as `%XX`.
+fn encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_stays_within_its_part_of_the_path() {
+        assert_eq!(client_path("erp.example.com", "crm-1_2~x"), "/v1/sites/erp.example.com/clients/crm-1_2~x");
+        assert_eq!(client_path("a/b", "../c?d#e%ä"), "/v1/sites/a%2Fb/clients/..%2Fc%3Fd%23e%25%C3%A4");
+    }
+}

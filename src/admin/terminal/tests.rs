@@ -1,0 +1,173 @@
+//! What people read, as they read it.
+
+use serde_json::{Value, json};
+
+use super::status::status;
+use super::*;
+
+const COLOUR: Style = Style { colour: true };
+
+fn sample(id: &str, enabled: bool) -> ClientView {
+    ClientView {
+        client_id: id.to_owned(),
+        name: "Shop \u{fc}".to_owned(),
+        scopes: "read write:lead".to_owned(),
+        enabled,
+        confidential: enabled,
+        created: Timestamp::from_unix(1_767_225_600),
+        rate: enabled.then_some(ClientRate { requests: 600, seconds: 60, burst: 100 }),
+        own_api_key: None,
+    }
+}
+
+#[test]
+fn columns_stand_under_each_other() {
+    let list = ClientList { clients: vec![sample("crm", true), sample("a-longer-one", false)] };
+    assert_eq!(
+        clients(&list, Style::PLAIN),
+        "\
+CLIENT        NAME    SCOPES           STATE     KIND          RATE                 CREATED
+crm           Shop \u{fc}  read write:lead  enabled   confidential  600/1m, 100 at once  2026-01-01
+a-longer-one  Shop \u{fc}  read write:lead  disabled  public        as configured        2026-01-01
+"
+    );
+}
+
+#[test]
+fn colours_change_no_column() {
+    let list = ClientList { clients: vec![sample("crm", true), sample("a-longer-one", false)] };
+    let coloured = clients(&list, COLOUR);
+    assert!(coloured.contains("\x1b[32menabled\x1b[0m") && coloured.contains("\x1b[31mdisabled\x1b[0m"), "{coloured}");
+    let mut bare = coloured;
+    for code in ["\x1b[0m", "\x1b[1m", "\x1b[31m", "\x1b[32m"] {
+        bare = bare.replace(code, "");
+    }
+    assert_eq!(bare, clients(&list, Style::PLAIN));
+}
+
+#[test]
+fn a_secret_stands_alone_on_its_line_with_a_note() {
+    let created = ClientWithSecret { client: sample("crm", true), client_secret: Some(SecretText::new("s3cret")) };
+    assert_eq!(
+        client_with_secret(&created, Style::PLAIN),
+        "\
+client   crm
+name     Shop \u{fc}
+scopes   read write:lead
+state    enabled
+kind     confidential
+rate     600/1m, 100 at once
+created  2026-01-01 00:00:00Z
+
+s3cret
+
+The client secret is shown this once; the store keeps its SHA-256 only.
+"
+    );
+    assert!(!format!("{created:?}").contains("s3cret"));
+}
+
+#[test]
+fn what_a_store_holds_cannot_speak_to_the_terminal() {
+    let evil = ClientView { name: "x\x1b[2J\u{202e}y\r\n\u{9b}31m".to_owned(), ..sample("crm", true) };
+    let text = client(&evil, Style::PLAIN);
+    assert!(text.contains("name     x\\u{1b}[2J\\u{202e}y\\r\\n\\u{9b}31m\n"), "{text}");
+}
+
+#[test]
+fn a_list_says_that_it_was_cut_and_an_empty_one_what_to_do() {
+    let token = TokenView {
+        hash: "00".repeat(32),
+        fingerprint: "0011223344556677".to_owned(),
+        client_id: "crm".to_owned(),
+        user: "sam@example.com".to_owned(),
+        scope: "read".to_owned(),
+        grant: None,
+        issued_at: Timestamp::from_unix(0),
+        expires_at: Timestamp::from_unix(u64::MAX),
+        state: None,
+    };
+    let text = tokens(&TokenList { tokens: vec![token], more: true }, Style::PLAIN);
+    assert_eq!(
+        text,
+        "\
+TOKEN             USER             SCOPE  ISSUED                EXPIRES
+0011223344556677  sam@example.com  read   1970-01-01 00:00:00Z  beyond the calendar
+
+There are more; write --limit with more than 1.
+"
+    );
+    assert!(tokens(&TokenList { tokens: Vec::new(), more: false }, Style::PLAIN).contains("token issue"));
+    assert!(clients(&ClientList { clients: Vec::new() }, Style::PLAIN).contains("client create"));
+}
+
+#[test]
+fn a_whole_status_is_shown() {
+    let now = Timestamp::from_unix(1_767_225_600);
+    let told = json!({
+        "version": "0.1.0", "started": now.unix() - 90_061,
+        "store": {"kind": "redis", "reachable": false},
+        "sites": [
+            {"name": "erp.example.com", "servers": [
+                {"server": "http://127.0.0.1:8000", "healthy": true, "failures": 0},
+                {"server": "http://127.0.0.1:8001", "healthy": false, "failures": 3},
+            ]},
+            {"name": "shop.example.com", "servers": []},
+        ],
+        "cache": {"entries": 12, "hits": 999, "misses": 1},
+        "connections": {"open": 3, "accepted": 70, "refused": 0},
+        "certificates": [
+            {"file": "/etc/a.pem", "names": ["erp.example.com", "*.example.org"], "expires": now.unix() + 30 * 86_400},
+            {"file": "/etc/b.pem", "names": [], "expires": now.unix()},
+        ],
+        "audit": {"lost": 2},
+    });
+    assert_eq!(
+        status(&told, now, Style::PLAIN),
+        "\
+version      0.1.0
+running      1d 1h, since 2025-12-30 22:58:59Z
+store        redis, NOT reachable
+cache        12 tokens; 999 hits, 1 misses (99.9%)
+connections  3 open, 70 accepted, 0 refused
+audit        2 LINES LOST
+
+SITE              SERVER                 STATE    FAILURES
+erp.example.com   http://127.0.0.1:8000  healthy  0
+erp.example.com   http://127.0.0.1:8001  resting  3
+shop.example.com
+
+CERTIFICATE  NAMES                          EXPIRES
+/etc/a.pem   erp.example.com *.example.org  2026-01-31 00:00:00Z, 30 days left
+/etc/b.pem                                  2026-01-01 00:00:00Z, EXPIRED
+"
+    );
+}
+
+#[test]
+fn a_status_of_another_version_is_shown_as_far_as_it_is_understood() {
+    let now = Timestamp::from_unix(1_767_225_600);
+    for told in [
+        Value::Null,
+        json!({}),
+        json!([1, 2]),
+        json!({"version": 7, "started": "x", "store": [], "sites": {}, "cache": 1, "certificates": "none", "audit": null}),
+    ] {
+        assert_eq!(status(&told, now, COLOUR), "a gate answers, and says nothing of itself\n", "{told}");
+    }
+    let partly = json!({"version": "9", "store": {"kind": "new"}, "sites": [{}, {"name": "a", "servers": [{}]}], "certificates": [{}]});
+    assert_eq!(
+        status(&partly, now, Style::PLAIN),
+        "\
+version  9
+store    new
+
+SITE  SERVER  STATE  FAILURES
+?
+a     ?       ?
+
+CERTIFICATE  NAMES  EXPIRES
+?                   ?
+"
+    );
+}
