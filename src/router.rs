@@ -18,7 +18,7 @@ use crate::gateway::body::GateBody;
 use crate::gateway::exchange::Exchange;
 use crate::gateway::site::Site;
 use crate::gateway::{self, Worker};
-use crate::listener::connection::{Connection, Entrance};
+use crate::listener::connection::{Connection, Entrance, address_text};
 use crate::listener::violation::Violation;
 use crate::listener::{Arrival, Service};
 use crate::policy::query::Pairs;
@@ -38,7 +38,7 @@ pub struct Table {
     pub trusted_proxies: Arc<[IpNet]>,
     /// The port that a redirect to HTTPS names; `None` for the standard one.
     pub https_port: Option<u16>,
-    pub worker: Worker,
+    pub worker: Arc<Worker>,
 }
 
 /// The service of one worker thread.
@@ -52,9 +52,9 @@ impl Front {
     /// Answers a request.
     pub async fn request(&self, connection: &Connection, request: Request<Incoming>) -> Response<GateBody> {
         let table = self.table.load_full();
-        let via = table.via(connection, request.headers());
+        let (address, via) = table.via(connection, request.headers());
         let worker = &table.worker;
-        let mut exchange = self.exchange(&table, via.client.ip(), Some(request.method().clone()));
+        let mut exchange = self.exchange(&table, address, via.client.clone(), Some(request.method().clone()));
         let is_head = request.method() == http::Method::HEAD;
         let shape = Shape::of(request.uri().path());
         let Some(site) = table.site(&request) else {
@@ -76,16 +76,15 @@ impl Front {
     /// Answers what the listener found to be no request. hyper closes the connection behind it.
     pub fn violation(&self, connection: &Connection, violation: Violation) -> Response<GateBody> {
         let table = self.table.load_full();
-        let exchange = self.exchange(&table, connection.client.ip(), None);
+        let exchange = self.exchange(&table, connection.client.ip(), connection.client_text.clone(), None);
         let status = StatusCode::from_u16(violation.status()).unwrap_or(StatusCode::BAD_REQUEST);
         let reply =
             Reply::new(status, violation.reason(), violation.sentence()).with(http::header::CONNECTION, HeaderValue::from_static("close"));
         gateway::answer_with(reply, Shape::V1, exchange, false)
     }
 
-    fn exchange(&self, table: &Table, address: IpAddr, method: Option<http::Method>) -> Box<Exchange> {
-        let worker = &table.worker;
-        Box::new(Exchange::begin(worker.log.clone(), worker.counters.clone(), self.ids.next(), address, method))
+    fn exchange(&self, table: &Table, address: IpAddr, address_text: HeaderValue, method: Option<http::Method>) -> Box<Exchange> {
+        Box::new(Exchange::begin(table.worker.clone(), self.ids.next(), address, address_text, method))
     }
 }
 
@@ -105,21 +104,24 @@ impl Table {
     }
 
     /// Who the client is: the peer, or whom a trusted proxy names.
-    fn via(&self, connection: &Connection, headers: &HeaderMap) -> Via {
+    fn via(&self, connection: &Connection, headers: &HeaderMap) -> (IpAddr, Via) {
         let secure = match connection.entrance {
             Entrance::Https => true,
             Entrance::Http => false,
             // The operator says that a proxy in front ends TLS; where the proxy itself says that it did not, it is believed.
             Entrance::BehindProxy => headers.get_all(X_FORWARDED_PROTO).iter().all(|proto| proto.as_bytes().eq_ignore_ascii_case(b"https")),
         };
-        Via { client: client_of(&self.trusted_proxies, connection.client, headers), secure }
+        let peer = connection.client.ip();
+        let client = client_of(&self.trusted_proxies, peer, headers);
+        let text = if client == peer { connection.client_text.clone() } else { address_text(client) };
+        (client, Via { client: text, secure })
     }
 }
 
 /// The peer, or whom the trusted proxies before it name.
-fn client_of(trusted: &[IpNet], peer: SocketAddr, headers: &HeaderMap) -> SocketAddr {
+fn client_of(trusted: &[IpNet], peer: IpAddr, headers: &HeaderMap) -> IpAddr {
     let trusts = |address: IpAddr| trusted.iter().any(|network| network.contains(&address.to_canonical()));
-    if trusted.is_empty() || !trusts(peer.ip()) {
+    if trusted.is_empty() || !trusts(peer) {
         return peer;
     }
     // From the right: each trusted proxy appended the one it heard from. The first that is not trusted is the client. What stands to the
@@ -128,7 +130,7 @@ fn client_of(trusted: &[IpNet], peer: SocketAddr, headers: &HeaderMap) -> Socket
     let hops = headers.get_all(X_FORWARDED_FOR).iter().rev().flat_map(|value| value.as_bytes().rsplit(|&byte| byte == b','));
     for hop in hops {
         let Some(address) = hop_address(hop) else { break };
-        client = SocketAddr::new(address, 0);
+        client = address;
         if !trusts(address) {
             break;
         }
@@ -145,7 +147,7 @@ fn hop_address(hop: &[u8]) -> Option<IpAddr> {
 
 /// The host of `host[:port]`.
 fn without_port(host: &str) -> &str {
-    match host.rsplit_once(':') {
+    match memchr::memrchr(b':', host.as_bytes()).map(|at| (&host[..at], &host[at + 1..])) {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && !name.ends_with(':') => name,
         _ => host,
     }
@@ -249,7 +251,7 @@ mod tests {
             for value in values {
                 headers.append(X_FORWARDED_FOR, HeaderValue::from_bytes(value).expect("a header value"));
             }
-            let client = |peer: &str| client_of(&trusted, SocketAddr::new(peer.parse().expect("an address"), 1), &headers).ip().to_string();
+            let client = |peer: &str| client_of(&trusted, peer.parse().expect("an address"), &headers).to_string();
             assert_eq!(client("127.0.0.1"), expected, "{values:?}");
             assert_eq!(client("192.0.2.77"), "192.0.2.77", "a stranger speaks for himself: {values:?}");
         }

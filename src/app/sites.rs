@@ -14,7 +14,7 @@ use crate::config::checked::{self, Config, Rate};
 use crate::config::rules::{named_scopes, rules_of};
 use crate::gateway::credential::ClientKeys;
 use crate::gateway::site::{BodyBounds, Credential, Site};
-use crate::gateway::{Limits, Shared, Worker};
+use crate::gateway::{ClientLimit, Limits, Shared, Worker};
 use crate::limiter::{Addresses, Clock};
 use crate::listener::drain::Drain;
 use crate::policy::decision::NamedScopes;
@@ -106,7 +106,7 @@ impl Generation {
             hosts: self.hosts.clone(),
             trusted_proxies: self.trusted_proxies.clone(),
             https_port: self.https_port,
-            worker: Worker { shared: self.shared.clone(), log, counters, upstreams: self.upstreams.worker() },
+            worker: Arc::new(Worker { shared: self.shared.clone(), log, counters, upstreams: self.upstreams.worker() }),
         }
     }
 
@@ -164,7 +164,7 @@ fn site_of(config: &Config, site: &checked::Site, upstream: usize, id: SiteId, s
 
 fn limits_of(rates: &checked::Rates, before: Option<&Limits>) -> Limits {
     Limits {
-        client: rates.client.map(quota_of),
+        client: rates.client.map(quota_of).map(ClientLimit::new),
         address: addresses_of(rates.address, before.and_then(|before| before.address.as_ref())),
         failed_authentications: addresses_of(
             rates.failed_authentications,

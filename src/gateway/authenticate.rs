@@ -44,7 +44,7 @@ impl Worker {
         {
             return Err(Rejection::FailedTooOften(too_many));
         }
-        match self.shared.live(site.id, &site.name, &hash, exchange.began).await {
+        match self.shared.live(site.id, &site.name, &hash, exchange.began, exchange.started).await {
             Ok(live) => {
                 exchange.live = Some(live.clone());
                 Ok(live)
@@ -66,10 +66,17 @@ impl Worker {
 }
 
 impl Shared {
-    /// The token, if it is alive at `now`, which is since 1970. Asked again when a body took its time to come: nothing is forwarded on the
+    /// The token, if it is alive at `now`, which is since 1970, and `at`, which is the same moment. Asked again when a body took its time to come: nothing is forwarded on the
     /// word of a token that has expired or was revoked meanwhile (DESIGN section 6).
-    pub(super) async fn live(&self, site: SiteId, site_name: &str, hash: &TokenHash, now: Duration) -> Result<Arc<Live>, Rejection> {
-        match self.store.find(site, site_name, hash, Timestamp::from_unix(now.as_secs())).await {
+    pub(super) async fn live(
+        &self,
+        site: SiteId,
+        site_name: &str,
+        hash: &TokenHash,
+        now: Duration,
+        at: Instant,
+    ) -> Result<Arc<Live>, Rejection> {
+        match self.store.find_at(site, site_name, hash, Timestamp::from_unix(now.as_secs()), at).await {
             Ok(Lookup::Live(live)) => Ok(live),
             Ok(Lookup::Unknown(Unknown::Expired)) => Err(Rejection::TokenExpired),
             Ok(Lookup::Unknown(Unknown::NoSuchClient | Unknown::OlderThanClient)) => Err(Rejection::ClientUnknown),

@@ -9,21 +9,21 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderValue, Method};
 
-use crate::audit::{self, AuditLog, AuditRecord, Outcome};
+use crate::audit::{self, AuditRecord, Outcome};
+use crate::gateway::Worker;
 use crate::gateway::read::Verdict;
 use crate::policy::operation::{Operation, Target};
 use crate::policy::token::TokenHash;
 use crate::store::cached::Live;
-use crate::telemetry::WorkerCounters;
 
 pub struct Exchange {
-    log: Arc<AuditLog>,
-    counters: Arc<WorkerCounters>,
+    worker: Arc<Worker>,
     pub request_id: HeaderValue,
     /// Since 1970.
     pub began: Duration,
     pub started: Instant,
     pub address: IpAddr,
+    address_text: HeaderValue,
     method: Option<Method>,
     pub site: Option<Arc<str>>,
     pub token: Option<TokenHash>,
@@ -77,20 +77,14 @@ impl Subject {
 }
 
 impl Exchange {
-    pub fn begin(
-        log: Arc<AuditLog>,
-        counters: Arc<WorkerCounters>,
-        request_id: HeaderValue,
-        address: IpAddr,
-        method: Option<Method>,
-    ) -> Self {
+    pub fn begin(worker: Arc<Worker>, request_id: HeaderValue, address: IpAddr, address_text: HeaderValue, method: Option<Method>) -> Self {
         Self {
-            log,
-            counters,
+            worker,
             request_id,
             began: audit::now(),
             started: Instant::now(),
             address,
+            address_text,
             method,
             site: None,
             token: None,
@@ -132,15 +126,15 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         let total = self.started.elapsed();
         let outcome = self.outcome();
-        self.counters.count(self.status, self.reason, outcome.as_str(), total, self.upstream);
+        self.worker.counters.count(self.status, self.reason, outcome.as_str(), total, self.upstream);
         let mut fingerprint = [0; 16];
         let token = self.token.as_ref().map(|token| token.write_fingerprint(&mut fingerprint));
         let record = self.live.as_ref().map(|live| &live.record);
-        self.log.write(&AuditRecord {
+        self.worker.log.write(&AuditRecord {
             began: self.began,
             request_id: self.request_id.to_str().unwrap_or_default(),
             site: self.site.as_deref(),
-            address: self.address,
+            address: self.address_text.to_str().unwrap_or_default(),
             client: record.map(|record| &*record.client),
             user: record.map(|record| &*record.user),
             token,

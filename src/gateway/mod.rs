@@ -47,6 +47,7 @@ use crate::store::cached::{CachedStore, Live};
 use crate::telemetry::WorkerCounters;
 use crate::upstream::answer::Answer;
 use crate::upstream::body::RequestBody;
+use crate::upstream::error::UpstreamError;
 use crate::upstream::headers::{RequestHeaders, to_upstream};
 use crate::upstream::send::Outgoing;
 use crate::upstream::{Via, WorkerUpstreams};
@@ -63,9 +64,21 @@ pub struct Shared {
 
 /// The first limits (DESIGN section 9); `None` is no limit.
 pub struct Limits {
-    pub client: Option<Quota>,
+    pub client: Option<ClientLimit>,
     pub address: Option<Arc<Addresses>>,
     pub failed_authentications: Option<Arc<Addresses>>,
+}
+
+/// The limit of every client that has none of its own, and how answers tell it.
+pub struct ClientLimit {
+    quota: Quota,
+    policy: HeaderValue,
+}
+
+impl ClientLimit {
+    pub fn new(quota: Quota) -> Self {
+        Self { quota, policy: policy_value(&quota) }
+    }
 }
 
 /// The gateway as one worker thread runs it.
@@ -109,11 +122,12 @@ impl Worker {
         let mut live = self.authenticate(site, &token, exchange).await?;
         if let Some(BodyKind::Multipart(boundary)) = &draft.body {
             let boundary = boundary.clone();
-            return self.upload(site, via, (parts, body), &boundary, &token, &live, exchange).await;
+            // Boxed, like all that few requests come to: room for it is not kept by every connection.
+            return Box::pin(self.upload(site, via, (parts, body), &boundary, &token, &live, exchange)).await;
         }
         let bytes = self.body(site, &live, &draft, body, exchange).await?;
         if bytes.is_some() {
-            live = self.shared.live(site.id, &site.name, &token.hash(), audit::now()).await?;
+            live = self.shared.live(site.id, &site.name, &token.hash(), audit::now(), Instant::now()).await?;
         }
         let kind = draft.body.clone();
         let classified = site.rules.finish(draft, bytes.as_ref().map_or(Body::None, |bytes| Body::Bytes(bytes)))?;
@@ -147,7 +161,7 @@ impl Worker {
             return Ok(None);
         }
         self.foresee(site, live)?;
-        read::whole(body, &site.bodies, &mut exchange.bytes_in).await.map(Some)
+        Box::pin(read::whole(body, &site.bodies, &mut exchange.bytes_in)).await.map(Some)
     }
 
     /// Refuses a token that allows nothing at all before anything is read on its behalf.
@@ -166,7 +180,9 @@ impl Worker {
 
     /// Counts the request of a client, in the cell that lies with its record.
     fn admit_client(&self, live: &Live, exchange: &Exchange) -> Result<Option<Standing>, Rejection> {
-        let Some(quota) = live.client.client().rate.map(quota_of).or(self.shared.limits.client) else { return Ok(None) };
+        let Some(quota) = live.client.client().rate.map(quota_of).or(self.shared.limits.client.as_ref().map(|limit| limit.quota)) else {
+            return Ok(None);
+        };
         let standing = limiter::count(&live.client.cell, &quota, self.nanos(exchange.started)).map_err(Rejection::LimitedByClient)?;
         Ok(Some(standing))
     }
@@ -178,48 +194,33 @@ impl Worker {
         site: &Site,
         via: &Via,
         plan: Plan,
-        (uri, mut headers): (http::Uri, HeaderMap),
+        (uri, headers): (http::Uri, HeaderMap),
         credential: HeaderValue,
         standing: Option<Standing>,
         exchange: &mut Exchange,
     ) -> Result<Reached, Rejection> {
         exchange.allowed = true;
         let shape = Shape::of(uri.path());
-        let outgoing = self.outgoing(site, via, plan, uri, &mut headers, credential, exchange)?;
-        let answer = self.upstreams.site(site.upstream).send(outgoing).await?;
+        let answer = self.send(site, via, plan, (&uri, &headers), &credential, &exchange.request_id).await??;
         self.passed_on(site, shape, answer, standing, exchange).await
     }
 
-    #[expect(clippy::too_many_arguments, reason = "what goes upstream is built from everything that was learnt")]
-    fn outgoing(
+    /// Sends what is planned. What the client sent serves to make the headers, and for nothing else.
+    async fn send(
         &self,
         site: &Site,
         via: &Via,
         plan: Plan,
-        uri: http::Uri,
-        headers: &mut HeaderMap,
-        credential: HeaderValue,
-        exchange: &Exchange,
-    ) -> Result<Outgoing, Rejection> {
-        let target = plan.target(&uri).ok_or_else(|| Refusal::new(Reason::PathInvalid, "the path cannot be asked for"))?;
-        let has_body = !matches!(plan.body, RequestBody::Empty);
-        let mut headers = to_upstream(
-            std::mem::take(headers),
-            RequestHeaders {
-                host: site.frappe_site.clone(),
-                site_name: Some(site.frappe_site.clone()),
-                via,
-                request_id: &exchange.request_id,
-                credential,
-                extra_allowed: &site.extra_headers,
-                body: has_body,
-            },
-        );
-        if let Some(content_type) = plan.content_type.filter(|_| has_body) {
-            // Ours, whatever the client's `Connection` names: the body was judged by it.
-            headers.insert(CONTENT_TYPE, content_type);
-        }
-        Ok(Outgoing { method: plan.method, target, headers, body: plan.body })
+        (uri, headers): (&http::Uri, &HeaderMap),
+        credential: &HeaderValue,
+        request_id: &HeaderValue,
+    ) -> Result<Result<Answer, UpstreamError>, Rejection> {
+        let target = plan.target(uri).ok_or_else(|| Refusal::new(Reason::PathInvalid, "the path cannot be asked for"))?;
+        let content_type = plan.content_type.as_ref();
+        let ours =
+            RequestHeaders { site: &site.frappe_site, via, request_id, credential, extra_allowed: &site.extra_headers, content_type };
+        let outgoing = Outgoing { method: plan.method, target, headers: &|| to_upstream(headers, &ours), body: plan.body };
+        Ok(self.upstreams.site(site.upstream).send(outgoing).await)
     }
 
     /// A multipart body streams through; its fields are judged on the way, and its last piece waits for the judgement.
@@ -246,7 +247,7 @@ impl Worker {
         let told = learnt.clone();
         let judge: Judge = Box::new(move |fields| {
             Box::pin(async move {
-                let live = shared.live(id, &name, &hash, audit::now()).await?;
+                let live = shared.live(id, &name, &hash, audit::now(), Instant::now()).await?;
                 let classified = rules.finish(rules.head(head.head())?, Body::Fields(fields))?;
                 let subject = exchange::Subject::of(&classified.operation);
                 *told.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(subject);
@@ -265,7 +266,7 @@ impl Worker {
             learnt(exchange);
             return Err(rejection);
         }
-        let (uri, mut headers) = (canonical(site, &parts)?, parts.headers);
+        let uri = canonical(site, &parts)?;
         let shape = Shape::of(uri.path());
         let plan = Plan {
             method: parts.method,
@@ -274,8 +275,7 @@ impl Worker {
             content_type: HeaderValue::from_str(&BodyKind::Multipart(boundary.into()).to_content_type()).ok(),
             body: RequestBody::Stream(Box::pin(upload)),
         };
-        let outgoing = self.outgoing(site, via, plan, uri, &mut headers, credential, exchange)?;
-        let answer = self.upstreams.site(site.upstream).send(outgoing).await;
+        let answer = self.send(site, via, plan, (&uri, &parts.headers), &credential, &exchange.request_id).await?;
         learnt(exchange);
         self.uploaded(provisional, &verdict, answer, (site, shape), standing, exchange).await
     }
@@ -285,7 +285,7 @@ impl Worker {
         &self,
         _: Provisional,
         verdict: &Verdict,
-        answer: Result<Answer, crate::upstream::error::UpstreamError>,
+        answer: Result<Answer, UpstreamError>,
         (site, shape): (&Site, Shape),
         standing: Option<Standing>,
         exchange: &mut Exchange,
@@ -317,13 +317,16 @@ impl Worker {
         exchange.upstream = Some(answer.waited);
         exchange.reason = "ok";
         if let Some(standing) = standing {
-            let (policy, value) = standing_fields(&standing);
+            let policy = match &self.shared.limits.client {
+                Some(limit) if limit.quota == standing.quota => limit.policy.clone(),
+                _ => policy_value(&standing.quota),
+            };
             answer.head.headers.insert(RATE_LIMIT_POLICY, policy);
-            answer.head.headers.insert(RATE_LIMIT, value);
+            answer.head.headers.insert(RATE_LIMIT, standing_value(&standing));
         }
         let is_error = answer.head.status.is_client_error() || answer.head.status.is_server_error();
         if is_error && !site.keep_tracebacks && traceback::may_hold_one(&answer.head.headers) && !answer.body.is_end_stream() {
-            return without_traceback(answer, shape).await;
+            return Box::pin(without_traceback(answer, shape)).await;
         }
         Ok(Reached::Upstream(answer))
     }
@@ -442,14 +445,18 @@ fn quota_of(rate: ClientRate) -> Quota {
     Quota { requests: rate.requests, period: std::time::Duration::from_secs(u64::from(rate.seconds)), burst: rate.burst }
 }
 
-/// `RateLimit-Policy` and `RateLimit` of an answer.
-fn standing_fields(standing: &Standing) -> (HeaderValue, HeaderValue) {
-    let policy = HeaderValue::from_str(&policy_field("client", &standing.quota));
+/// `RateLimit-Policy` of an answer.
+fn policy_value(quota: &Quota) -> HeaderValue {
+    HeaderValue::from_str(&policy_field("client", quota)).unwrap_or(HeaderValue::from_static("\"client\""))
+}
+
+/// `RateLimit` of an answer: it differs from answer to answer, so it is put together without the formatter.
+fn standing_value(standing: &Standing) -> HeaderValue {
     // A burst may be larger than the quota, of which no more than all can be left.
     let remaining = standing.remaining.min(standing.quota.requests);
-    let value = HeaderValue::from_str(&format!("\"client\";r={remaining};t={}", seconds_up(standing.reset)));
-    let none = HeaderValue::from_static("\"client\"");
-    (policy.unwrap_or(none.clone()), value.unwrap_or(none))
+    let (mut r, mut t) = (itoa::Buffer::new(), itoa::Buffer::new());
+    let text = ["\"client\";r=", r.format(remaining), ";t=", t.format(seconds_up(standing.reset))].concat();
+    HeaderValue::from_maybe_shared(Bytes::from(text)).unwrap_or(HeaderValue::from_static("\"client\""))
 }
 
 /// Reads an error body and cuts what tells of the inside. One that cannot be looked at is replaced.

@@ -3,13 +3,14 @@
 //! All parts of a connection live on one worker, so its counters are never contended; they are atomic only because HTTP/2 streams are
 //! tasks of their own.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
+use http::HeaderValue;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
@@ -51,6 +52,11 @@ impl Entrance {
     }
 }
 
+/// An address in words. A socket that listens on both families reports IPv4 peers in IPv6 clothes.
+pub fn address_text(address: IpAddr) -> HeaderValue {
+    HeaderValue::try_from(address.to_canonical().to_string()).expect("an address prints as digits, letters, dots and colons")
+}
+
 /// The facts of one connection.
 #[derive(Debug)]
 pub struct Connection {
@@ -59,6 +65,8 @@ pub struct Connection {
     pub peer: SocketAddr,
     /// The peer, or whom a trusted one named in the PROXY protocol.
     pub client: SocketAddr,
+    /// The client's address in words; every request tells it to the upstream and to the log.
+    pub client_text: HeaderValue,
     pub local: SocketAddr,
     /// The name asked for in the TLS handshake, in lower case.
     pub sni: Option<Box<str>>,
@@ -68,7 +76,7 @@ pub struct Connection {
 
 impl Connection {
     pub fn new(entrance: Entrance, peer: SocketAddr, client: SocketAddr, local: SocketAddr, sni: Option<Box<str>>, h2: bool) -> Self {
-        Self { entrance, peer, client, local, sni, h2, pulse: Pulse::default() }
+        Self { entrance, peer, client, client_text: address_text(client.ip()), local, sni, h2, pulse: Pulse::default() }
     }
 
     /// A message head went on to hyper, which will make one call of it.
@@ -228,8 +236,15 @@ mod tests {
     use std::net::SocketAddr;
     use std::sync::Arc;
 
-    use super::{Connection, Entrance, InFlight};
+    use super::{Connection, Entrance, InFlight, address_text};
     use crate::listener::violation::Violation;
+
+    #[test]
+    fn an_address_has_no_port_and_no_ipv6_clothes() {
+        for (address, text) in [("2001:db8::1", "2001:db8::1"), ("::ffff:192.0.2.1", "192.0.2.1"), ("192.0.2.1", "192.0.2.1")] {
+            assert_eq!(address_text(address.parse().unwrap()), text);
+        }
+    }
 
     #[test]
     fn only_the_call_of_the_stand_in_is_the_violation() {

@@ -76,8 +76,8 @@ pub struct Bounds {
 /// The body of a request may still end with an error; [`Violation::behind`] tells whether it was the client's doing.
 pub type Arrival = Result<Request<Incoming>, Violation>;
 
-/// Who answers. It is cloned for every request, so clones should be cheap.
-pub trait Service: Clone + Send + 'static {
+/// Who answers. It is cloned for every connection and every HTTP/2 request, so clones should be cheap.
+pub trait Service: Clone + Send + Sync + 'static {
     type Body: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static;
 
     /// The future is dropped where the client goes away first.

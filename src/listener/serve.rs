@@ -44,7 +44,7 @@ const H2_PENDING_RESETS_MAX: usize = 20;
 const H2_ERROR_RESETS_MAX: usize = 100;
 /// How long a peer that was sent GOAWAY may take to close an idle connection.
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(5);
-/// hyper's own: fewer fields than this it keeps on the stack.
+/// hyper's own: as many fields it keeps on the stack, and told another number it takes two allocations for every head.
 const HYPER_FIELDS: usize = 100;
 /// Bytes that hyper buffers of a connection in each direction; a long body is read and written in such pieces at most.
 const HTTP1_BUFFER: usize = 64 * 1024;
@@ -63,8 +63,8 @@ impl Protocols {
         http1.keep_alive(true).half_close(false).header_read_timeout(None);
         // A head may lie in hyper's buffer whole, with what follows it.
         http1.max_buf_size(HTTP1_BUFFER.max(bounds.header_bytes_max * 2));
-        if bounds.header_count_max >= HYPER_FIELDS {
-            http1.max_headers(bounds.header_count_max + 1);
+        if bounds.header_count_max > HYPER_FIELDS {
+            http1.max_headers(bounds.header_count_max);
         }
         let mut http2 = http2::Builder::new(TokioExecutor::new());
         http2
@@ -98,9 +98,11 @@ pub(super) struct Origin {
 
 /// Serves one connection to its end.
 pub(super) async fn connection<S: Service>(stream: TcpStream, origin: Origin, mut permit: Permit, lane: Arc<Lane>, service: S) {
+    // Boxed, so that its room is given back when the connection is open.
+    let opening = Box::pin(open(stream, origin, &mut permit, &lane));
     let ended = tokio::select! {
         biased;
-        opened = timeout_at(Instant::now() + lane.shared.bounds.handshake_timeout, open(stream, origin, &mut permit, &lane)) => match opened {
+        opened = timeout_at(Instant::now() + lane.shared.bounds.handshake_timeout, opening) => match opened {
             Ok(Ok(Some(opened))) => opened,
             Ok(Ok(None)) => return,
             Ok(Err(error)) => {
@@ -209,7 +211,7 @@ where
     let protocols = &lane.shared.protocols;
     let guard = Guard::new(io, connection.clone(), protocols.guard);
     let calls = connection.clone();
-    let shared = &lane.shared;
+    let (shared, service) = (&lane.shared, &service);
     let call = service_fn(move |request: Request<Incoming>| {
         let arrival = match calls.called() {
             Some(violation) => {
@@ -218,7 +220,7 @@ where
             }
             None => Ok(request),
         };
-        answer(service.clone(), InFlight(calls.clone()), arrival)
+        answer(service, InFlight(calls.clone()), arrival)
     });
     let conn = pin!(protocols.http1.serve_connection(TokioIo::new(guard), call));
     // Until its head is whole hyper does not know that a request is on its way, and would close.
@@ -242,7 +244,8 @@ where
             }
             None => Ok(request),
         };
-        answer(service.clone(), InFlight(calls.clone()), arrival)
+        let (service, message) = (service.clone(), InFlight(calls.clone()));
+        async move { answer(&service, message, arrival).await }
     });
     let conn = pin!(http2.serve_connection(TokioIo::new(io), call));
     let mut watch = Watch::default();
@@ -257,7 +260,7 @@ where
     drive(conn, http2::Connection::graceful_shutdown, lane, || false, watch).await
 }
 
-async fn answer<S: Service>(service: S, message: InFlight, arrival: Arrival) -> Result<Response<Tracked<S::Body>>, Infallible> {
+async fn answer<S: Service>(service: &S, message: InFlight, arrival: Arrival) -> Result<Response<Tracked<S::Body>>, Infallible> {
     let mut response = service.call(&message.0, arrival).await;
     if message.0.unread() {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));

@@ -184,13 +184,13 @@ impl Rules {
                 Operation { effect: verb.effect(), target, reach: Reach::default() }
             }
         };
-        let path = route.to_path();
+        let path = if path::is_canonical(raw_path) { None } else { Some(route.to_path()).filter(|path| path != raw_path) };
         let body = match &arguments.body {
             Source::Form(pairs) => Some(written(pairs).into_bytes()),
             Source::None | Source::Json(_) | Source::Multipart { .. } => None,
         };
         let query = (!arguments.query.is_empty()).then(|| written(&arguments.query));
-        Ok(Classified { operation, verb, path: (path != raw_path).then_some(path), query, body })
+        Ok(Classified { operation, verb, path, query, body })
     }
 
     /// `cmd` on the bare `/`, which the most used Python client of Frappe sends: taken as the RPC that it names, and sent as one.

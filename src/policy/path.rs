@@ -207,6 +207,11 @@ fn unknown() -> Refusal {
     Refusal::new(Reason::RouteUnknown, "there is no such route; documents live under `/api/resource/`, functions under `/api/method/`")
 }
 
+/// Whether a path that was read is certain to be built again as it came. Most are, and need not be.
+pub fn is_canonical(raw: &str) -> bool {
+    raw.bytes().all(|byte| is_pchar(byte) || byte == b'/') && !raw.ends_with('/')
+}
+
 impl Route<'_> {
     /// The path to ask the upstream for, built from the parts that were read.
     pub fn to_path(&self) -> String {

@@ -164,8 +164,15 @@ impl CachedStore {
         self.find_at(site, site_name, hash, now, Instant::now()).await
     }
 
-    /// [`Self::find`] at an instant of the caller's: tests need not wait for an answer to grow old.
-    async fn find_at(&self, site: SiteId, site_name: &str, hash: &TokenHash, now: Timestamp, at: Instant) -> Result<Lookup, StoreError> {
+    /// [`Self::find`] at an instant of the caller's, who has just read the clock, or is a test and need not wait for an answer to grow old.
+    pub async fn find_at(
+        &self,
+        site: SiteId,
+        site_name: &str,
+        hash: &TokenHash,
+        now: Timestamp,
+        at: Instant,
+    ) -> Result<Lookup, StoreError> {
         let knowledge = &self.knowledge;
         let at = knowledge.instant(at);
         let key = TokenKey { site, hash: *hash };

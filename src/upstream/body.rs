@@ -80,6 +80,17 @@ impl Outflow {
     }
 }
 
+impl Outflow {
+    /// The same once more; `None` for what cannot be had twice.
+    pub(crate) fn copy(&self) -> Option<Self> {
+        match self {
+            Self::Empty => Some(Self::Empty),
+            Self::Full(bytes) => Some(Self::Full(bytes.clone())),
+            Self::Stream { .. } => None,
+        }
+    }
+}
+
 impl Body for Outflow {
     type Data = Bytes;
     type Error = BoxError;

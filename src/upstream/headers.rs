@@ -4,11 +4,9 @@
 //! (FACTS section 2.4 rule 7). Towards the client a list says what may not, because apps have headers of their own that their clients
 //! need. `Content-Length` and `Transfer-Encoding` are never copied upstream: hyper writes the framing anew from the body that is sent.
 
-use std::net::IpAddr;
-
 use http::header::{
     ACCEPT, ACCEPT_LANGUAGE, AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HOST, IF_MODIFIED_SINCE, IF_NONE_MATCH, LOCATION,
-    USER_AGENT, X_CONTENT_TYPE_OPTIONS,
+    SERVER, USER_AGENT, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 
@@ -16,61 +14,47 @@ use crate::upstream::Via;
 
 /// What the gate itself says in a request.
 pub struct RequestHeaders<'a> {
-    /// `Host`: the site as Frappe knows it. Frappe reads it as a directory name, so its case counts (T298).
-    pub host: HeaderValue,
-    /// `X-Frappe-Site-Name`, which beats `Host` (T290); `None` to leave the choice to `Host`.
-    pub site_name: Option<HeaderValue>,
+    /// `Host`, and `X-Frappe-Site-Name`, which beats it (T290): the site as Frappe knows it. Frappe reads it as a directory name, so its
+    /// case counts (T298).
+    pub site: &'a HeaderValue,
     pub via: &'a Via,
     pub request_id: &'a HeaderValue,
     /// The complete `Authorization`, marked sensitive.
-    pub credential: HeaderValue,
+    pub credential: &'a HeaderValue,
     /// What the site's config lets through besides the built-in list.
     pub extra_allowed: &'a HeaderSet,
-    /// Whether a body goes upstream; without one there is no `Content-Type` either.
-    pub body: bool,
+    /// Of the body that goes upstream; `None` without one.
+    pub content_type: Option<&'a HeaderValue>,
 }
 
-/// The headers of the upstream request, made from the client's.
+/// The headers of the upstream request, made from the client's, which stay as they are: a second try makes them again.
 ///
 /// `Accept-Encoding` and `Content-Encoding` are not on the list: a compressed body would hide its parameters from the policy.
 /// `Range` is not, because no API answer is read in parts; `Referer` is not, because it may carry a secret of the page it names.
-pub fn to_upstream(mut client: HeaderMap, ours: RequestHeaders<'_>) -> HeaderMap {
-    remove_named_in_connection(&mut client);
-    let mut headers = HeaderMap::with_capacity(client.len() + OURS_MAX);
-    headers.insert(HOST, ours.host);
-    let mut accept_is_settled = false;
-    let mut passing: Option<(HeaderName, Repeats)> = None;
-    for (name, value) in client {
-        let again = name.is_none();
-        if let Some(name) = name {
-            passing = repeats(&name, ours.body, ours.extra_allowed).map(|repeats| (name, repeats));
-        }
-        let Some((name, repeats)) = &passing else { continue };
-        if *name == ACCEPT && !again && starts_with_text(&value) {
-            // Frappe answers in HTML to whatever prefers text (T417); all lines of this header are replaced.
-            passing = None;
+pub fn to_upstream(client: &HeaderMap, ours: &RequestHeaders<'_>) -> HeaderMap {
+    let named = named_in_connection(client);
+    let mut headers = HeaderMap::with_capacity(PASSING_USUALLY + OURS_MAX);
+    headers.insert(HOST, ours.site.clone());
+    for name in client.keys() {
+        let Some(repeats) = repeats(name, ours.extra_allowed).filter(|_| !named.contains(name)) else { continue };
+        // Frappe answers in HTML to whatever prefers text (T417): all lines of this header are replaced.
+        if *name == ACCEPT && client.get(name).is_some_and(starts_with_text) {
             continue;
         }
-        accept_is_settled |= *name == ACCEPT;
-        match repeats {
-            Repeats::Once if again => {}
-            Repeats::Once => {
-                headers.insert(name.clone(), value);
-            }
-            Repeats::List => {
-                headers.append(name.clone(), value);
-            }
+        for value in client.get_all(name).iter().take(repeats.most()) {
+            headers.append(name.clone(), value.clone());
         }
     }
-    if !accept_is_settled {
+    if !headers.contains_key(ACCEPT) {
         headers.insert(ACCEPT, APPLICATION_JSON);
     }
-    headers.insert(AUTHORIZATION, ours.credential);
-    if let Some(site_name) = ours.site_name {
-        headers.insert(X_FRAPPE_SITE_NAME, site_name);
+    if let Some(content_type) = ours.content_type {
+        headers.insert(CONTENT_TYPE, content_type.clone());
     }
+    headers.insert(AUTHORIZATION, ours.credential.clone());
+    headers.insert(X_FRAPPE_SITE_NAME, ours.site.clone());
     // Frappe believes the first address of the list (T296) and, without one, `Remote-Addr` (T296b): one address, the client's.
-    headers.insert(X_FORWARDED_FOR, address(ours.via.client.ip()));
+    headers.insert(X_FORWARDED_FOR, ours.via.client.clone());
     headers.insert(X_FORWARDED_PROTO, if ours.via.secure { HTTPS } else { HTTP });
     headers.insert(X_REQUEST_ID, ours.request_id.clone());
     headers
@@ -100,13 +84,11 @@ impl InnerHosts {
 /// A `Location` that names an inner host becomes a path, so that a client neither learns that name nor carries its token past the gate.
 /// Other places are left alone: an RPC may send a browser to a payment page.
 pub fn to_client(headers: &mut HeaderMap, inner: &InnerHosts) {
-    remove_named_in_connection(headers);
-    let mut dropped = Vec::new();
-    for name in headers.keys() {
-        if stays_inside(name.as_str()) {
-            dropped.push(name.clone());
-        }
-    }
+    let mut dropped = named_in_connection(headers);
+    // Nearly every answer has these two; what is left to drop is seldom anything.
+    headers.remove(CONNECTION);
+    headers.remove(SERVER);
+    dropped.extend(headers.keys().filter(|name| stays_inside(name.as_str())).cloned());
     for name in dropped {
         headers.remove(name);
     }
@@ -153,12 +135,21 @@ enum Repeats {
     List,
 }
 
-/// `None` for a header that does not pass.
-fn repeats(name: &HeaderName, body: bool, extra_allowed: &HeaderSet) -> Option<Repeats> {
+impl Repeats {
+    const fn most(self) -> usize {
+        match self {
+            Self::Once => 1,
+            Self::List => usize::MAX,
+        }
+    }
+}
+
+/// `None` for a header that does not pass. `Content-Type` is written anew, from what the body was read as.
+fn repeats(name: &HeaderName, extra_allowed: &HeaderSet) -> Option<Repeats> {
     match *name {
         ACCEPT | ACCEPT_LANGUAGE | IF_NONE_MATCH => Some(Repeats::List),
         USER_AGENT | IF_MODIFIED_SINCE => Some(Repeats::Once),
-        CONTENT_TYPE => body.then_some(Repeats::Once),
+        CONTENT_TYPE => None,
         _ => match name.as_str() {
             "traceparent" => Some(Repeats::Once),
             "tracestate" => Some(Repeats::List),
@@ -168,34 +159,16 @@ fn repeats(name: &HeaderName, body: bool, extra_allowed: &HeaderSet) -> Option<R
 }
 
 /// RFC 9110 section 7.6.1: a `Connection` header ends at the next hop with everything it names.
-fn remove_named_in_connection(headers: &mut HeaderMap) {
-    let Some(first) = headers.get(CONNECTION) else { return };
+fn named_in_connection(headers: &HeaderMap) -> Vec<HeaderName> {
+    let values = headers.get_all(CONNECTION).iter();
     // Nearly every `Connection` says one of these two and nothing more.
-    let plain = [&b"keep-alive"[..], b"close", b"Keep-Alive"].contains(&first.as_bytes());
-    if plain && headers.get_all(CONNECTION).iter().nth(1).is_none() {
-        headers.remove(CONNECTION);
-        return;
-    }
-    let named: Vec<HeaderName> = headers
-        .get_all(CONNECTION)
-        .iter()
-        .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
-        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
-        .collect();
-    for name in named {
-        headers.remove(name);
-    }
-    headers.remove(CONNECTION);
+    let telling = values.filter(|value| ![&b"keep-alive"[..], b"close", b"Keep-Alive"].contains(&value.as_bytes()));
+    let names = telling.flat_map(|value| value.as_bytes().split(|&byte| byte == b','));
+    names.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok()).collect()
 }
 
 fn starts_with_text(value: &HeaderValue) -> bool {
     value.as_bytes().trim_ascii_start().get(..4).is_some_and(|start| start.eq_ignore_ascii_case(b"text"))
-}
-
-fn address(address: IpAddr) -> HeaderValue {
-    // A socket that listens on both families reports IPv4 peers in IPv6 clothes.
-    let text = address.to_canonical().to_string();
-    HeaderValue::try_from(text).expect("an address prints as digits, letters, dots and colons")
 }
 
 fn stays_inside(name: &str) -> bool {
@@ -241,8 +214,9 @@ fn settle_location(headers: &mut HeaderMap, inner: &InnerHosts) {
     }
 }
 
-/// Headers of our own in a request, at most.
-const OURS_MAX: usize = 8;
+/// Headers of our own in a request, at most, and of the client's in most requests.
+const OURS_MAX: usize = 9;
+const PASSING_USUALLY: usize = 3;
 
 const X_FRAPPE_SITE_NAME: HeaderName = HeaderName::from_static("x-frappe-site-name");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");

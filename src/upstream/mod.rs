@@ -16,11 +16,10 @@ pub mod send;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Uri;
+use http::{HeaderValue, Uri};
 use rustls::pki_types::CertificateDer;
 
 use crate::upstream::connect::{Roots, StartError, Target};
@@ -104,7 +103,8 @@ impl fmt::Display for ServerUrl {
 /// Who the client is, as told to the upstream.
 #[derive(Clone, Debug)]
 pub struct Via {
-    pub client: SocketAddr,
+    /// Its address, in words.
+    pub client: HeaderValue,
     /// Whether the client came by HTTPS.
     pub secure: bool,
 }

@@ -29,11 +29,12 @@ use crate::upstream::health::Standing;
 use crate::upstream::pool::{Lease, Pool};
 
 /// A request as it goes up: decided on, canonical, its headers made by `headers::to_upstream`.
-#[derive(Debug)]
-pub struct Outgoing {
+pub struct Outgoing<'a> {
     pub method: Method,
     pub target: PathAndQuery,
-    pub headers: HeaderMap,
+    /// Makes the headers, once for each try: once hyper has taken a head it is gone, and to copy every one of them for the few that are
+    /// tried again would cost more than all that is done here besides.
+    pub headers: &'a (dyn Fn() -> HeaderMap + Send + Sync),
     pub body: RequestBody,
 }
 
@@ -51,24 +52,25 @@ impl SiteUpstream {
     }
 
     /// The answer of a server that is up to it. The head has passed `headers::to_client`.
-    pub async fn send(&self, outgoing: Outgoing) -> Result<Answer, UpstreamError> {
+    pub async fn send(&self, outgoing: Outgoing<'_>) -> Result<Answer, UpstreamError> {
         let started = Instant::now();
         let total_deadline = started + self.site.settings.total_timeout;
-        let (request, progress) = assemble(outgoing);
-        let repeatable = matches!(*request.method(), Method::GET | Method::HEAD);
-        // A clone of the header map is the price of a second try: once hyper has taken the head, it is gone.
-        let spare = (repeatable && progress.is_none()).then(|| copy(&request)).flatten();
+        let Outgoing { method, target, headers, body } = outgoing;
+        let (body, progress) = Outflow::new(body);
+        let repeatable = matches!(method, Method::GET | Method::HEAD);
+        let spare = if repeatable { body.copy() } else { None };
+        let assemble = |body| assemble(method.clone(), target.clone(), headers(), body);
         let course = Course { started, total_deadline, repeatable, progress: progress.as_deref() };
 
         let first = self.choose(started, None);
-        let failed = match self.attempt(first, request, &course, Reuse::Pooled).await {
+        let failed = match self.attempt(first, assemble(body), &course, Reuse::Pooled).await {
             Ok(answer) => return Ok(answer),
             Err(failed) => failed,
         };
         let request = match (failed.unsent, &failed.error) {
             (Some(unsent), _) => *unsent,
             (None, UpstreamError::Closed) => match spare {
-                Some(spare) => spare,
+                Some(body) => assemble(body),
                 None => return Err(failed.error),
             },
             (None, _) => return Err(failed.error),
@@ -127,7 +129,7 @@ impl SiteUpstream {
             Some(connection) => (connection, course.started),
             None => {
                 let deadline = (Instant::now() + settings.connect_timeout).min(course.total_deadline);
-                match pool.server.target.open(deadline).await {
+                match Box::pin(pool.server.target.open(deadline)).await {
                     Ok(connection) => (connection, Instant::now()),
                     Err(_) if Instant::now() >= course.total_deadline => {
                         return Err(Failed { error: UpstreamError::Timeout(Phase::Total), unsent: None, reused });
@@ -212,31 +214,16 @@ impl Failed {
     }
 }
 
-fn assemble(outgoing: Outgoing) -> (Request<Outflow>, Option<Arc<Progress>>) {
-    let (body, progress) = Outflow::new(outgoing.body);
+fn assemble(method: Method, target: PathAndQuery, headers: HeaderMap, body: Outflow) -> Request<Outflow> {
     let mut request = Request::new(body);
-    *request.headers_mut() = outgoing.headers;
-    if matches!(request.body(), Outflow::Empty) && matches!(outgoing.method, Method::POST | Method::PUT | Method::PATCH) {
+    *request.headers_mut() = headers;
+    if matches!(request.body(), Outflow::Empty) && matches!(method, Method::POST | Method::PUT | Method::PATCH) {
         // RFC 9110 section 8.6: hyper leaves it out, and some servers then wait for a body or answer 411.
         request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
     }
-    *request.method_mut() = outgoing.method;
-    *request.uri_mut() = Uri::from(outgoing.target);
-    (request, progress)
-}
-
-/// The same request once more; `None` for a body that cannot be had twice.
-fn copy(request: &Request<Outflow>) -> Option<Request<Outflow>> {
-    let body = match request.body() {
-        Outflow::Empty => Outflow::Empty,
-        Outflow::Full(bytes) => Outflow::Full(bytes.clone()),
-        Outflow::Stream { .. } => return None,
-    };
-    let mut copy = Request::new(body);
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.headers_mut() = request.headers().clone();
-    Some(copy)
+    *request.method_mut() = method;
+    *request.uri_mut() = Uri::from(target);
+    request
 }
 
 /// A pooled connection. For a request that must not be sent twice, the sockets are heard out first: the server may have hung up without

@@ -39,10 +39,12 @@ fn upstreams(servers: &[String], settings: Settings) -> Arc<Upstreams> {
     Upstreams::new(vec![SiteServers { frappe_site: "erp.test".into(), servers, settings, ca: Vec::new() }]).expect("a test's site")
 }
 
-fn outgoing(method: Method, body: RequestBody) -> Outgoing {
-    let mut headers = HeaderMap::new();
-    headers.insert("host", HeaderValue::from_static("erp.test"));
-    Outgoing { method, target: "/api/resource/ToDo?limit=1".parse().expect("a path"), headers, body }
+fn outgoing(method: Method, body: RequestBody) -> Outgoing<'static> {
+    Outgoing { method, target: "/api/resource/ToDo?limit=1".parse().expect("a path"), headers: &headers, body }
+}
+
+fn headers() -> HeaderMap {
+    HeaderMap::from_iter([(http::header::HOST, HeaderValue::from_static("erp.test"))])
 }
 
 async fn get(site: &SiteUpstream) -> Result<Answer, UpstreamError> {

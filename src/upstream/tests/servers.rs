@@ -189,7 +189,7 @@ fn a_site_without_servers_is_refused() {
 async fn a_connect_that_hangs_is_given_up_and_the_other_server_asked() {
     // A listener whose queue is full takes no further connection.
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
-    socket.bind(&"127.0.0.1:0".parse::<SocketAddr>().expect("an address").into()).expect("a free port");
+    socket.bind(&"127.0.0.1:0".parse::<std::net::SocketAddr>().expect("an address").into()).expect("a free port");
     socket.listen(0).expect("it listens");
     let hanging = socket.local_addr().expect("bound").as_socket().expect("an address");
     let fillers = [(); 4].map(|()| {
