@@ -26,6 +26,7 @@ use crate::audit::{self, Audit};
 use crate::config::checked::{self, Config};
 use crate::config::rules::admin_rules;
 use crate::gateway::credential::ClientKeys;
+use crate::gateway::held::{Bodies, HELD_BYTES_MAX};
 use crate::limiter::Clock;
 use crate::listener::accept::{self, Shared as Lobby};
 use crate::listener::certificate::CertificateFiles;
@@ -133,6 +134,7 @@ impl App {
         let ingredients = Ingredients {
             store: cached.clone(),
             keys: Arc::new(ClientKeys::new(store.clone(), seal()?, config.store.revocation_bound)),
+            bodies: Bodies::new(HELD_BYTES_MAX),
             clock: Clock::start(),
             complained: Arc::new(AtomicU64::new(0)),
         };
