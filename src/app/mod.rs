@@ -7,6 +7,7 @@ pub mod demo;
 pub mod observe;
 pub mod sites;
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,7 +18,7 @@ use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
 use serde_json::json;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::admin;
 use crate::admin::operations::Admin;
@@ -73,6 +74,27 @@ pub struct App {
     workers: Vec<accept::Worker>,
     admin: (UnixListener, Arc<Admin>),
     metrics: Option<TcpListener>,
+    signals: Signals,
+}
+
+/// What the process is told from outside. From here on a signal does what it is for, and does not just end the process.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+    reopen: Signal,
+}
+
+impl Signals {
+    fn receive() -> Result<Self, Failure> {
+        let receive = |kind| signal(kind).map_err(|error| Failure::failed(format!("signals cannot be received: {error}")));
+        Ok(Self {
+            terminate: receive(SignalKind::terminate())?,
+            interrupt: receive(SignalKind::interrupt())?,
+            hangup: receive(SignalKind::hangup())?,
+            reopen: receive(SignalKind::user_defined1())?,
+        })
+    }
 }
 
 /// What lives as long as the process, whatever is reloaded.
@@ -102,7 +124,8 @@ pub fn serve(config_file: &Path, ready_json: bool) -> Result<(), Failure> {
     }
     let app = App::build(config, Some(config_file.to_owned()))?;
     if ready_json {
-        println!("{}", app.addresses());
+        // Whoever asked for the line and does not read it has not asked for the gate to end.
+        let _ = writeln!(std::io::stdout(), "{}", app.addresses());
     }
     app.run()
 }
@@ -181,8 +204,9 @@ impl App {
         let admin = Arc::new(Admin::new(rules, store, Some(cached), seal, status));
         let guard = control.enter();
         let socket = admin::socket::bind(&admin_socket).map_err(Failure::config)?;
+        let signals = Signals::receive()?;
         drop(guard);
-        Ok(Self { control, config_file, running, workers, admin: (socket, admin), metrics })
+        Ok(Self { control, config_file, running, workers, admin: (socket, admin), metrics, signals })
     }
 
     /// Where it listens, for scripts: one line of JSON.
@@ -208,14 +232,14 @@ impl App {
 
     /// Runs until a signal says to stop; then finishes what is in flight, within `drain_timeout`.
     pub fn run(self) -> Result<(), Failure> {
-        let Self { control, config_file, running, workers, admin: (socket, admin), metrics } = self;
+        let Self { control, config_file, running, workers, admin: (socket, admin), metrics, signals } = self;
         let stop = running.drain.clone();
         control.spawn(admin::http::serve(socket, admin.clone(), async move { stop.wait().await }));
         if let Some(listener) = metrics {
             control.spawn(observe::serve(listener, running.clone()));
         }
         control.spawn(flush(running.clone()));
-        control.spawn(signals(running.clone(), admin.clone(), config_file));
+        control.spawn(obey(signals, running.clone(), admin.clone(), config_file));
         running.generation.load().watch(&control.handle().clone());
         let threads = workers
             .into_iter()
@@ -268,35 +292,20 @@ async fn flush(running: Arc<Running>) {
     }
 }
 
-/// TERM and INT drain, HUP reloads, USR1 reopens the audit file. The handlers are in place before the first thread serves.
-async fn signals(running: Arc<Running>, admin: Arc<Admin>, config_file: Option<PathBuf>) {
-    let handlers = || -> std::io::Result<_> {
-        Ok((
-            signal(SignalKind::terminate())?,
-            signal(SignalKind::interrupt())?,
-            signal(SignalKind::hangup())?,
-            signal(SignalKind::user_defined1())?,
-        ))
-    };
-    let (mut terminate, mut interrupt, mut hangup, mut reopen) = match handlers() {
-        Ok(handlers) => handlers,
-        Err(error) => {
-            tracing::error!(%error, "signals cannot be received");
-            return;
-        }
-    };
+/// TERM and INT drain, HUP reloads, USR1 reopens the audit file.
+async fn obey(mut signals: Signals, running: Arc<Running>, admin: Arc<Admin>, config_file: Option<PathBuf>) {
     loop {
         tokio::select! {
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
-            _ = hangup.recv() => {
+            _ = signals.terminate.recv() => break,
+            _ = signals.interrupt.recv() => break,
+            _ = signals.hangup.recv() => {
                 let (running, admin, file) = (running.clone(), admin.clone(), config_file.clone());
                 let reload = tokio::task::spawn_blocking(move || running.reload(&admin, file.as_deref()));
                 if reload.await.is_err() {
                     tracing::error!("the reload failed; the old configuration stays");
                 }
             }
-            _ = reopen.recv() => running.audit.reopen(),
+            _ = signals.reopen.recv() => running.audit.reopen(),
         }
     }
     tracing::info!("draining");
