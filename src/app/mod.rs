@@ -27,6 +27,7 @@ use crate::audit::{self, Audit};
 use crate::config::checked::{self, Config};
 use crate::config::rules::admin_rules;
 use crate::gateway::credential::ClientKeys;
+use crate::gateway::held::{Bodies, HELD_BYTES_MAX};
 use crate::limiter::Clock;
 use crate::listener::accept::{self, Shared as Lobby};
 use crate::listener::certificate::CertificateFiles;
@@ -146,6 +147,7 @@ impl App {
         let ingredients = Ingredients {
             store: cached.clone(),
             keys: Arc::new(ClientKeys::new(store.clone(), seal()?, config.store.revocation_bound)),
+            bodies: Bodies::new(HELD_BYTES_MAX),
             clock: Clock::start(),
             complained: Arc::new(AtomicU64::new(0)),
         };
@@ -302,20 +304,19 @@ impl Signals {
 }
 
 /// TERM and INT drain, HUP reloads, USR1 reopens the audit file.
-async fn obey(signals: Signals, running: Arc<Running>, admin: Arc<Admin>, config_file: Option<PathBuf>) {
-    let Signals { mut terminate, mut interrupt, mut hangup, mut reopen } = signals;
+async fn obey(mut signals: Signals, running: Arc<Running>, admin: Arc<Admin>, config_file: Option<PathBuf>) {
     loop {
         tokio::select! {
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
-            _ = hangup.recv() => {
+            _ = signals.terminate.recv() => break,
+            _ = signals.interrupt.recv() => break,
+            _ = signals.hangup.recv() => {
                 let (running, admin, file) = (running.clone(), admin.clone(), config_file.clone());
                 let reload = tokio::task::spawn_blocking(move || running.reload(&admin, file.as_deref()));
                 if reload.await.is_err() {
                     tracing::error!("the reload failed; the old configuration stays");
                 }
             }
-            _ = reopen.recv() => running.audit.reopen(),
+            _ = signals.reopen.recv() => running.audit.reopen(),
         }
     }
     tracing::info!("draining");

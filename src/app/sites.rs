@@ -13,6 +13,7 @@ use crate::audit::AuditLog;
 use crate::config::checked::{self, Config, Rate};
 use crate::config::rules::{named_scopes, rules_of};
 use crate::gateway::credential::ClientKeys;
+use crate::gateway::held::Bodies;
 use crate::gateway::site::{BodyBounds, Credential, Site};
 use crate::gateway::{ClientLimit, Limits, Shared, Worker};
 use crate::limiter::{Addresses, Clock};
@@ -47,6 +48,7 @@ impl Registry {
 pub struct Ingredients {
     pub store: Arc<CachedStore>,
     pub keys: Arc<ClientKeys>,
+    pub bodies: Arc<Bodies>,
     pub clock: Clock,
     pub complained: Arc<AtomicU64>,
 }
@@ -86,6 +88,7 @@ impl Generation {
             store: ingredients.store.clone(),
             keys: ingredients.keys.clone(),
             limits: limits_of(&config.rates, before.map(|before| &before.shared.limits)),
+            bodies: ingredients.bodies.clone(),
             clock: ingredients.clock,
             complained: ingredients.complained.clone(),
         };

@@ -7,6 +7,7 @@ pub mod body;
 pub mod cors;
 pub mod credential;
 pub mod exchange;
+pub mod held;
 pub mod read;
 pub mod rejection;
 pub mod site;
@@ -29,6 +30,7 @@ use crate::audit::{self, AuditLog};
 use crate::gateway::body::GateBody;
 use crate::gateway::credential::ClientKeys;
 use crate::gateway::exchange::Exchange;
+use crate::gateway::held::{Bodies, Held};
 use crate::gateway::read::{Judge, Upload, Verdict};
 use crate::gateway::rejection::{ANSWERED_EARLY, RATE_LIMIT, RATE_LIMIT_POLICY, Rejection, policy_field, seconds_up};
 use crate::gateway::site::Site;
@@ -57,6 +59,7 @@ pub struct Shared {
     pub store: Arc<CachedStore>,
     pub keys: Arc<ClientKeys>,
     pub limits: Limits,
+    pub bodies: Arc<Bodies>,
     pub clock: Clock,
     /// When the operator was last told that something is away, in nanoseconds of `clock`.
     pub complained: Arc<AtomicU64>,
@@ -125,7 +128,8 @@ impl Worker {
             // Boxed, like all that few requests come to: room for it is not kept by every connection.
             return Box::pin(self.upload(site, via, (parts, body), &boundary, &token, &live, exchange)).await;
         }
-        let bytes = self.body(site, &live, &draft, body, exchange).await?;
+        let mut held = self.shared.bodies.share();
+        let bytes = self.body(site, &live, &draft, body, &mut held, exchange).await?;
         if bytes.is_some() {
             live = self.shared.live(site.id, &site.name, &token.hash(), audit::now(), Instant::now()).await?;
         }
@@ -155,13 +159,14 @@ impl Worker {
         live: &Live,
         draft: &Draft<'_>,
         body: Incoming,
+        held: &mut Held,
         exchange: &mut Exchange,
     ) -> Result<Option<Bytes>, Rejection> {
         if draft.body.is_none() {
             return Ok(None);
         }
         self.foresee(site, live)?;
-        Box::pin(read::whole(body, &site.bodies, &mut exchange.bytes_in)).await.map(Some)
+        Box::pin(read::whole(body, &site.bodies, held, &mut exchange.bytes_in)).await.map(Some)
     }
 
     /// Refuses a token that allows nothing at all before anything is read on its behalf.

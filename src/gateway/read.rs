@@ -16,6 +16,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, timeout};
 
+use crate::gateway::held::Held;
 use crate::gateway::rejection::Rejection;
 use crate::gateway::site::BodyBounds;
 use crate::policy::decision::Permit;
@@ -26,7 +27,7 @@ use crate::upstream::error::BoxError;
 const READ_AHEAD: usize = 64 * 1024;
 
 /// Reads a JSON or form body, and counts its bytes as they come.
-pub async fn whole(mut body: Incoming, bounds: &BodyBounds, received: &mut u64) -> Result<Bytes, Rejection> {
+pub async fn whole(mut body: Incoming, bounds: &BodyBounds, held: &mut Held, received: &mut u64) -> Result<Bytes, Rejection> {
     let most = bounds.body_bytes_max;
     let too_large = || Rejection::BodyTooLarge(most as u64);
     if body.size_hint().lower() > most as u64 {
@@ -41,6 +42,9 @@ pub async fn whole(mut body: Incoming, bounds: &BodyBounds, received: &mut u64) 
             *received += data.len() as u64;
             if only.len().max(all.len()) + data.len() > most {
                 return Err(too_large());
+            }
+            if !held.grow(data.len() as u64) {
+                return Err(Rejection::BodiesFull);
             }
             if only.is_empty() && all.is_empty() {
                 only = data;

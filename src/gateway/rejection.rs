@@ -38,6 +38,8 @@ pub enum Rejection {
     FailedTooOften(TooMany),
     BodyTooLarge(u64),
     BodySlow,
+    /// More bodies are on their way than the gate can hold.
+    BodiesFull,
     BodyBroken,
     /// The client went away before its body had ended.
     BodyAbandoned,
@@ -66,6 +68,7 @@ impl Rejection {
             Self::FailedTooOften(_) => "rate_failed_authentications",
             Self::BodyTooLarge(_) => Reason::BodyTooLarge.code(),
             Self::BodySlow => "body_timeout",
+            Self::BodiesFull => "bodies_full",
             Self::BodyBroken | Self::BodyAbandoned => "body_broken",
             Self::AnsweredEarly => ANSWERED_EARLY,
             Self::ContentEncoded => "content_encoding",
@@ -121,6 +124,7 @@ impl Rejection {
             ),
             Self::BodyTooLarge(most) => reply(StatusCode::PAYLOAD_TOO_LARGE, &format!("the body is larger than {most} bytes")),
             Self::BodySlow => reply(StatusCode::REQUEST_TIMEOUT, "the body came too slowly"),
+            Self::BodiesFull => away(reply(StatusCode::SERVICE_UNAVAILABLE, "too many bodies are on their way at the moment")),
             Self::BodyBroken | Self::BodyAbandoned => reply(StatusCode::BAD_REQUEST, "the body broke off"),
             Self::AnsweredEarly => reply(StatusCode::BAD_GATEWAY, "the site answered before it had the whole of the body"),
             Self::ContentEncoded => reply(StatusCode::UNSUPPORTED_MEDIA_TYPE, "a body with a Content-Encoding is not let through"),

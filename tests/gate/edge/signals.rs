@@ -30,6 +30,15 @@ fn term_finishes_what_is_in_flight_and_exits_0() {
 }
 
 #[test]
+fn term_is_obeyed_as_soon_as_the_gate_says_that_it_is_ready() {
+    let upstream = Upstream::json("{}");
+    for _ in 0..5 {
+        let ended = Setup::embedded(&upstream).start().stop();
+        assert_eq!(ended.status.code(), Some(0), "{}", ended.log);
+    }
+}
+
+#[test]
 fn term_does_not_wait_for_idle_connections() {
     let upstream = Upstream::json("{}");
     let gate = Setup::new(&upstream).config("[bounds]\ndrain_timeout = \"5m\"").start();
