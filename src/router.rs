@@ -14,10 +14,11 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use ipnet::IpNet;
 
+use crate::gateway::Worker;
+use crate::gateway::answer::answer_with;
 use crate::gateway::body::GateBody;
 use crate::gateway::exchange::Exchange;
 use crate::gateway::site::Site;
-use crate::gateway::{self, Worker};
 use crate::listener::connection::{Connection, Entrance, address_text};
 use crate::listener::violation::Violation;
 use crate::listener::{Arrival, Service};
@@ -59,7 +60,7 @@ impl Front {
         let shape = Shape::of(request.uri().path());
         let Some(site) = table.site(&request) else {
             let reply = Reply::new(StatusCode::NOT_FOUND, "host_unknown", "no site has this host name here");
-            return gateway::answer_with(reply, shape, exchange, is_head);
+            return answer_with(reply, shape, exchange, is_head);
         };
         exchange.site = Some(site.name.clone());
         if !via.secure {
@@ -80,7 +81,7 @@ impl Front {
         let status = StatusCode::from_u16(violation.status()).unwrap_or(StatusCode::BAD_REQUEST);
         let reply =
             Reply::new(status, violation.reason(), violation.sentence()).with(http::header::CONNECTION, HeaderValue::from_static("close"));
-        gateway::answer_with(reply, Shape::V1, exchange, false)
+        answer_with(reply, Shape::V1, exchange, false)
     }
 
     fn exchange(&self, table: &Table, address: IpAddr, address_text: HeaderValue, method: Option<http::Method>) -> Box<Exchange> {
@@ -164,13 +165,13 @@ fn insecure(
 ) -> Response<GateBody> {
     if carries_secret(request) {
         let message = "a token came over plain HTTP, where anybody could read it: revoke it, and use HTTPS";
-        return gateway::answer_with(Reply::new(StatusCode::FORBIDDEN, "token_over_http", message), shape, exchange, is_head);
+        return answer_with(Reply::new(StatusCode::FORBIDDEN, "token_over_http", message), shape, exchange, is_head);
     }
     let Some(host) =
         table.hosts.iter().filter(|(_, other)| other.id == site.id).map(|(host, _)| host).find(|host| asked_for(request, host))
     else {
         let reply = Reply::new(StatusCode::NOT_FOUND, "host_unknown", "no site has this host name here");
-        return gateway::answer_with(reply, shape, exchange, is_head);
+        return answer_with(reply, shape, exchange, is_head);
     };
     let port = table.https_port.map(|port| format!(":{port}")).unwrap_or_default();
     let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
@@ -183,7 +184,7 @@ fn insecure(
         Ok(location) => reply.with(LOCATION, location),
         Err(_) => Reply::new(StatusCode::BAD_REQUEST, Reason::PathInvalid.code(), "the path cannot be asked for"),
     };
-    gateway::answer_with(reply, shape, exchange, is_head)
+    answer_with(reply, shape, exchange, is_head)
 }
 
 fn asked_for(request: &Request<Incoming>, host: &str) -> bool {

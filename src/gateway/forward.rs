@@ -1,0 +1,188 @@
+//! From a decision to the upstream and back: the request built anew, the answer made fit for the client.
+
+use bytes::Bytes;
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, ETAG, HeaderMap};
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Method};
+use http_body::Body as _;
+use http_body_util::BodyExt as _;
+
+use crate::gateway::Worker;
+use crate::gateway::answer::Reached;
+use crate::gateway::exchange::Exchange;
+use crate::gateway::rejection::{RATE_LIMIT, RATE_LIMIT_POLICY, Rejection, policy_field, seconds_up};
+use crate::gateway::site::Site;
+use crate::gateway::traceback::{self, Look};
+use crate::limiter::Standing;
+use crate::policy::classify::Classified;
+use crate::policy::content_type::BodyKind;
+use crate::policy::decision::Permit;
+use crate::policy::quota::Quota;
+use crate::policy::refusal::{Reason, Refusal};
+use crate::reply::{Reply, Shape};
+use crate::upstream::Via;
+use crate::upstream::answer::Answer;
+use crate::upstream::body::RequestBody;
+use crate::upstream::error::UpstreamError;
+use crate::upstream::headers::{RequestHeaders, to_upstream};
+use crate::upstream::send::Outgoing;
+
+/// What was decided to send.
+pub(super) struct Plan {
+    pub(super) method: Method,
+    pub(super) path: Option<String>,
+    pub(super) query: Option<String>,
+    pub(super) content_type: Option<HeaderValue>,
+    pub(super) body: RequestBody,
+}
+
+impl Plan {
+    pub(super) fn new(classified: Classified<'_>, kind: Option<BodyKind>, bytes: Option<Bytes>) -> Self {
+        let body = match (classified.body, bytes) {
+            (Some(rewritten), _) => RequestBody::Full(Bytes::from(rewritten)),
+            (None, Some(bytes)) => RequestBody::Full(bytes),
+            (None, None) => RequestBody::Empty,
+        };
+        let content_type = kind.map(|kind| match kind {
+            BodyKind::Json => HeaderValue::from_static("application/json"),
+            BodyKind::Form | BodyKind::Multipart(_) => HeaderValue::from_static("application/x-www-form-urlencoded"),
+        });
+        let method = match classified.verb {
+            crate::policy::operation::Verb::Get => Method::GET,
+            crate::policy::operation::Verb::Head => Method::HEAD,
+            crate::policy::operation::Verb::Post => Method::POST,
+            crate::policy::operation::Verb::Put => Method::PUT,
+            crate::policy::operation::Verb::Patch => Method::PATCH,
+            crate::policy::operation::Verb::Delete => Method::DELETE,
+        };
+        Self { method, path: classified.path, query: classified.query, content_type, body }
+    }
+
+    /// The request target. A path that was canonical as it came is not built again.
+    fn target(&self, uri: &http::Uri) -> Option<PathAndQuery> {
+        match (&self.path, &self.query) {
+            (None, None) if uri.query().is_none() => uri.path_and_query().cloned(),
+            (path, None) => PathAndQuery::try_from(path.as_deref().unwrap_or(uri.path())).ok(),
+            (path, Some(query)) => {
+                let path = path.as_deref().unwrap_or(uri.path());
+                let mut target = String::with_capacity(path.len() + 1 + query.len());
+                target.push_str(path);
+                target.push('?');
+                target.push_str(query);
+                PathAndQuery::try_from(target).ok()
+            }
+        }
+    }
+}
+
+impl Worker {
+    #[expect(clippy::too_many_arguments, reason = "the last step needs what every step before it learnt")]
+    pub(super) async fn forward(
+        &self,
+        _: Permit,
+        site: &Site,
+        via: &Via,
+        plan: Plan,
+        (uri, headers): (http::Uri, HeaderMap),
+        credential: HeaderValue,
+        standing: Option<Standing>,
+        exchange: &mut Exchange,
+    ) -> Result<Reached, Rejection> {
+        exchange.allowed = true;
+        let shape = Shape::of(uri.path());
+        let answer = self.send(site, via, plan, (&uri, &headers), &credential, &exchange.request_id).await??;
+        self.passed_on(site, shape, answer, standing, exchange).await
+    }
+
+    /// Sends what is planned. What the client sent serves to make the headers, and for nothing else.
+    pub(super) async fn send(
+        &self,
+        site: &Site,
+        via: &Via,
+        plan: Plan,
+        (uri, headers): (&http::Uri, &HeaderMap),
+        credential: &HeaderValue,
+        request_id: &HeaderValue,
+    ) -> Result<Result<Answer, UpstreamError>, Rejection> {
+        let target = plan.target(uri).ok_or_else(|| Refusal::new(Reason::PathInvalid, "the path cannot be asked for"))?;
+        let content_type = plan.content_type.as_ref();
+        let ours =
+            RequestHeaders { site: &site.frappe_site, via, request_id, credential, extra_allowed: &site.extra_headers, content_type };
+        let outgoing = Outgoing { method: plan.method, target, headers: &|| to_upstream(headers, &ours), body: plan.body };
+        Ok(self.upstreams.site(site.upstream).send(outgoing).await)
+    }
+
+    /// The answer as the client gets it.
+    pub(super) async fn passed_on(
+        &self,
+        site: &Site,
+        shape: Shape,
+        mut answer: Answer,
+        standing: Option<Standing>,
+        exchange: &mut Exchange,
+    ) -> Result<Reached, Rejection> {
+        exchange.upstream = Some(answer.waited);
+        exchange.reason = "ok";
+        if let Some(standing) = standing {
+            let policy = match &self.shared.limits.client {
+                Some(limit) if limit.quota == standing.quota => limit.policy.clone(),
+                _ => policy_value(&standing.quota),
+            };
+            answer.head.headers.insert(RATE_LIMIT_POLICY, policy);
+            answer.head.headers.insert(RATE_LIMIT, standing_value(&standing));
+        }
+        let is_error = answer.head.status.is_client_error() || answer.head.status.is_server_error();
+        if is_error && !site.keep_tracebacks && traceback::may_hold_one(&answer.head.headers) && !answer.body.is_end_stream() {
+            return Box::pin(without_traceback(answer, shape)).await;
+        }
+        Ok(Reached::Upstream(answer))
+    }
+}
+
+/// `RateLimit-Policy` of an answer.
+pub(super) fn policy_value(quota: &Quota) -> HeaderValue {
+    HeaderValue::from_str(&policy_field("client", quota)).unwrap_or(HeaderValue::from_static("\"client\""))
+}
+
+/// `RateLimit` of an answer: it differs from answer to answer, so it is put together without the formatter.
+fn standing_value(standing: &Standing) -> HeaderValue {
+    // A burst may be larger than the quota, of which no more than all can be left.
+    let remaining = standing.remaining.min(standing.quota.requests);
+    let (mut r, mut t) = (itoa::Buffer::new(), itoa::Buffer::new());
+    let text = ["\"client\";r=", r.format(remaining), ";t=", t.format(seconds_up(standing.reset))].concat();
+    HeaderValue::from_maybe_shared(Bytes::from(text)).unwrap_or(HeaderValue::from_static("\"client\""))
+}
+
+/// Reads an error body and cuts what tells of the inside. One that cannot be looked at is replaced.
+async fn without_traceback(answer: Answer, shape: Shape) -> Result<Reached, Rejection> {
+    let (mut head, mut body) = (answer.head, answer.body);
+    if head.headers.contains_key(CONTENT_ENCODING) {
+        return Ok(replaced(head, shape));
+    }
+    let mut bytes = Vec::new();
+    while let Some(frame) = body.frame().await {
+        if let Ok(data) = frame?.into_data() {
+            bytes.extend_from_slice(&data);
+        }
+        if bytes.len() > traceback::ERROR_BYTES_MAX {
+            return Ok(replaced(head, shape));
+        }
+    }
+    let bytes = match traceback::look(&bytes) {
+        Look::Clean => bytes,
+        Look::Cut(rest) => rest,
+        Look::Unreadable => return Ok(replaced(head, shape)),
+    };
+    head.headers.remove(CONTENT_LENGTH);
+    Ok(Reached::Own(head.status, head.headers, Bytes::from(bytes)))
+}
+
+/// An error with a body of ours; what the head says of the error itself, such as `Retry-After`, stays.
+fn replaced(mut head: http::response::Parts, shape: Shape) -> Reached {
+    let (status, headers, body) = Reply::new(head.status, "upstream_error", "the site answered with an error").into_parts(shape);
+    for name in [CONTENT_LENGTH, CONTENT_ENCODING, ETAG] {
+        head.headers.remove(name);
+    }
+    head.headers.extend(headers);
+    Reached::Own(status, head.headers, body)
+}
