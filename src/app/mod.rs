@@ -346,11 +346,12 @@ impl Running {
         for (section, same) in [
             ("listen", format!("{:?}", current.listen) == format!("{:?}", config.listen)),
             ("bounds", format!("{:?}", current.bounds) == format!("{:?}", config.bounds)),
-            ("store", format!("{:?}", current.store) == format!("{:?}", config.store)),
+            ("store", format!("{:?}", current.store) == format!("{:?}", config.store) && current.encryption_key == config.encryption_key),
             ("audit", format!("{:?}", current.audit) == format!("{:?}", config.audit)),
             ("metrics", format!("{:?}", current.metrics) == format!("{:?}", config.metrics)),
             ("admin", format!("{:?}", current.admin) == format!("{:?}", config.admin)),
             ("log", format!("{:?}", current.log) == format!("{:?}", config.log)),
+            ("tls", current.tls.min_version == config.tls.min_version),
         ] {
             if !same {
                 tracing::warn!("[{section}] has changed and takes a restart; the rest is taken over now");

@@ -21,7 +21,7 @@ const KEYS_MAX: u64 = 10_000;
 /// The API keys of clients, opened a moment ago. They lie sealed in the store.
 pub struct ClientKeys {
     store: Arc<dyn Store>,
-    /// `None` where no client can have one.
+    /// `None` where none can be opened.
     seal: Option<SealKey>,
     known: Cache<(SiteId, Arc<str>), Option<HeaderValue>>,
 }
@@ -34,11 +34,14 @@ impl ClientKeys {
 
     /// The complete `Authorization` for the client; `None` where it has no key of its own.
     async fn of(&self, site: &Site, client: &Arc<str>) -> Result<Option<HeaderValue>, String> {
-        let Some(seal) = &self.seal else { return Ok(None) };
         let key = (site.id, client.clone());
         let read = async {
             let sealed = self.store.credential(&site.name, client).await.map_err(|error| error.to_string())?;
             let Some(sealed) = sealed else { return Ok(None) };
+            // The site's key may do more than this client was given, so it is no substitute for one that cannot be opened.
+            let Some(seal) = &self.seal else {
+                return Err(format!("client `{client}` has an API key of its own, and `store.encryption_key`, which opens it, is not set"));
+            };
             let opened = seal.open(&site.name, client, &sealed).map_err(|error| format!("the API key of client `{client}`: {error}"))?;
             let text = String::from_utf8(opened).map_err(|_| format!("the API key of client `{client}` is not text"))?;
             let key = ApiKey::parse(&text).map_err(|error| format!("the API key of client `{client}`: {error}"))?;

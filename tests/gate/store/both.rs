@@ -1,10 +1,12 @@
 //! The life of clients and tokens by the command line, on each store, with the gate running and without.
 
+use std::fs;
+
 use serde_json::{Value, json};
 
 use crate::support::eventually;
-use crate::support::gate::{Gate, USER, cli, cli_json};
-use crate::support::setup::{SITE, Setup};
+use crate::support::gate::{CLIENT, Gate, USER, cli, cli_json};
+use crate::support::setup::{API_KEY, SITE, Setup};
 use crate::support::upstream::Upstream;
 use crate::support::verdict::insufficient_scope;
 use crate::support::wire::{Wire, json_request, request};
@@ -76,6 +78,41 @@ fn a_client_and_its_tokens_live_and_end_by_commands() {
         run(&["client", "delete", "crm"]);
         eventually("the client is deleted", || status(&gate, second) == 401);
     });
+}
+
+#[test]
+fn a_client_acts_by_its_own_api_key_and_never_by_the_sites_instead() {
+    const OWN: &str = "ownkey0000001:ownsecret00001";
+    let upstream = Upstream::json("{}");
+    let setup = Setup::new(&upstream);
+    let key_file = setup.dir.path().join("own.key");
+    fs::write(&key_file, OWN).expect("the directory is ours");
+    let key_file = key_file.to_str().expect("the path is UTF-8").to_owned();
+    let sealing = format!("[store]\nencryption_key = \"{}\"", "5a".repeat(32));
+    let gate = setup.config(&sealing).start();
+    gate.keep_secret(OWN);
+    let token = gate.token("read");
+    let shown = || upstream.requests().last().and_then(|seen| seen.header("authorization").map(str::to_owned));
+    let update = |change: &[&str]| gate.cli_json(&[&["client", "update", CLIENT, "--json"], change].concat());
+    let acts_by = |key: &str| {
+        eventually("it acts by its key", || {
+            assert_eq!(status(&gate, &token), 200);
+            shown() == Some(format!("token {key}"))
+        });
+    };
+    acts_by(API_KEY);
+    update(&["--api-key-file", &key_file]);
+    acts_by(OWN);
+    update(&["--no-api-key"]);
+    acts_by(API_KEY);
+    update(&["--api-key-file", &key_file]);
+
+    // Another gate on the same store, which has lost the key that opens it.
+    let other = Setup::redis_at(&gate.redis().url(), &upstream.url()).start();
+    let before = upstream.requests().len();
+    assert_eq!(status(&other, &token), 503);
+    assert_eq!(upstream.requests().len(), before, "the site's key may do more than the client's own");
+    assert!(other.stop().log.contains("encryption_key"));
 }
 
 #[test]
