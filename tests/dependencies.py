@@ -12,7 +12,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 
-REGISTRY = "registry+https://github.com/rust-lang/crates.io-index"
 
 LICENCES = {
     "0BSD",
@@ -87,9 +86,10 @@ def main():
     for name, several in versions.items():
         if len(several) > 1 and name not in KNOWN_TWICE:
             problems.append(f"{name} is built in versions {', '.join(sorted(several))}: cargo tree -d")
-    for package in re.findall(r'^name = "(.+)"\nversion = .+\nsource = "(.+)"', (ROOT / "Cargo.lock").read_text(), re.MULTILINE):
-        if package[1] != REGISTRY:
-            problems.append(f"{package[0]} comes from {package[1]}")
+    sources = re.findall(r'^name = "(.+)"\nversion = .+\nsource = "(.+)"', (ROOT / "Cargo.lock").read_text(), re.MULTILINE)
+    # One registry, which is cargo's own where nobody configured another; a path has no source, and a git repository is none.
+    registry = next((source for _, source in sources if source.startswith("registry+")), None)
+    problems += [f"{name} comes from {source}" for name, source in sources if source != registry]
     dependencies = list(declared((ROOT / "Cargo.toml").read_text()))
     if not dependencies:
         problems.append("Cargo.toml is not written as this script reads it: `name = ` on a line of its own")
