@@ -10,6 +10,8 @@ pub mod router;
 pub mod admin;
 pub mod gateway;
 
+pub mod exchange;
+
 pub mod audit;
 pub mod limiter;
 pub mod listener;

@@ -14,10 +14,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use ipnet::IpNet;
 
+use crate::exchange::answer::answer_with;
+use crate::exchange::body::GateBody;
+use crate::exchange::{Books, Exchange};
 use crate::gateway::Worker;
-use crate::gateway::answer::answer_with;
-use crate::gateway::body::GateBody;
-use crate::gateway::exchange::Exchange;
 use crate::gateway::site::Site;
 use crate::listener::connection::{Connection, Entrance, address_text};
 use crate::listener::violation::Violation;
@@ -39,7 +39,8 @@ pub struct Table {
     pub trusted_proxies: Arc<[IpNet]>,
     /// The port that a redirect to HTTPS names; `None` for the standard one.
     pub https_port: Option<u16>,
-    pub worker: Arc<Worker>,
+    pub worker: Worker,
+    pub books: Arc<Books>,
 }
 
 /// The service of one worker thread.
@@ -85,7 +86,7 @@ impl Front {
     }
 
     fn exchange(&self, table: &Table, address: IpAddr, address_text: HeaderValue, method: Option<http::Method>) -> Box<Exchange> {
-        Box::new(Exchange::begin(table.worker.clone(), self.ids.next(), address, address_text, method))
+        Box::new(Exchange::begin(table.books.clone(), self.ids.next(), address, address_text, method))
     }
 }
 

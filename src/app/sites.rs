@@ -12,8 +12,9 @@ use tokio::runtime::Handle;
 use crate::audit::AuditLog;
 use crate::config::checked::{self, Config, Rate};
 use crate::config::rules::{named_scopes, rules_of};
+use crate::exchange::Books;
+use crate::exchange::held::Bodies;
 use crate::gateway::credential::ClientKeys;
-use crate::gateway::held::Bodies;
 use crate::gateway::site::{BodyBounds, Credential, Site};
 use crate::gateway::{ClientLimit, Limits, Shared, Worker};
 use crate::limiter::{Addresses, Clock};
@@ -109,7 +110,8 @@ impl Generation {
             hosts: self.hosts.clone(),
             trusted_proxies: self.trusted_proxies.clone(),
             https_port: self.https_port,
-            worker: Arc::new(Worker { shared: self.shared.clone(), log, counters, upstreams: self.upstreams.worker() }),
+            worker: Worker { shared: self.shared.clone(), upstreams: self.upstreams.worker() },
+            books: Arc::new(Books { log, counters }),
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
-use crate::gateway::exchange::Exchange;
+use crate::exchange::Exchange;
 use crate::gateway::rejection::Rejection;
 use crate::gateway::site::Site;
 use crate::gateway::{Shared, Worker};

@@ -7,9 +7,9 @@ use http::{HeaderValue, Method};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 
+use crate::exchange::Exchange;
+use crate::exchange::answer::Reached;
 use crate::gateway::Worker;
-use crate::gateway::answer::Reached;
-use crate::gateway::exchange::Exchange;
 use crate::gateway::rejection::{RATE_LIMIT, RATE_LIMIT_POLICY, Rejection, policy_field, seconds_up};
 use crate::gateway::site::Site;
 use crate::gateway::traceback::{self, Look};

@@ -1,15 +1,10 @@
 //! The path of an API request: classify, authenticate, decide, admit, forward. One function, `Worker::answer`, holds it all.
 //!
-//! Whatever says no is a [`rejection::Rejection`]; whatever happens ends in one audit record, when the [`exchange::Exchange`] is dropped.
+//! Whatever says no is a [`rejection::Rejection`]; whatever happens ends in one audit record, when the [`Exchange`] is dropped.
 
-pub mod answer;
 pub mod authenticate;
-pub mod body;
-pub mod cors;
 pub mod credential;
-pub mod exchange;
 pub mod forward;
-pub mod held;
 pub mod read;
 pub mod rejection;
 pub mod site;
@@ -27,13 +22,13 @@ use http::{HeaderValue, Method, Request, Response};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
-use crate::audit::{self, AuditLog};
-use crate::gateway::answer::{Reached, own, reject};
-use crate::gateway::body::GateBody;
+use crate::audit;
+use crate::exchange::answer::{Reached, answer_with, own};
+use crate::exchange::body::GateBody;
+use crate::exchange::held::{Bodies, Held};
+use crate::exchange::{Exchange, cors};
 use crate::gateway::credential::ClientKeys;
-use crate::gateway::exchange::Exchange;
 use crate::gateway::forward::{Plan, policy_value};
-use crate::gateway::held::{Bodies, Held};
 use crate::gateway::rejection::Rejection;
 use crate::gateway::site::Site;
 use crate::limiter::{self, Addresses, Clock, Standing};
@@ -46,7 +41,6 @@ use crate::policy::quota::Quota;
 use crate::policy::refusal::Refusal;
 use crate::reply::Shape;
 use crate::store::cached::{CachedStore, Live};
-use crate::telemetry::WorkerCounters;
 use crate::upstream::{Via, WorkerUpstreams};
 
 /// What all workers share.
@@ -82,8 +76,6 @@ impl ClientLimit {
 /// The gateway as one worker thread runs it.
 pub struct Worker {
     pub shared: Arc<Shared>,
-    pub log: Arc<AuditLog>,
-    pub counters: Arc<WorkerCounters>,
     pub upstreams: Arc<WorkerUpstreams>,
 }
 
@@ -92,7 +84,7 @@ impl Worker {
     pub async fn serve(&self, site: &Site, via: &Via, request: Request<Incoming>, mut exchange: Box<Exchange>) -> Response<GateBody> {
         let shape = Shape::of(request.uri().path());
         let is_head = request.method() == Method::HEAD;
-        let origin = cors::origin(site, request.headers());
+        let origin = cors::origin(&site.origins, request.headers());
         let answered = match *request.method() {
             Method::OPTIONS => self.options(request.headers(), origin.as_ref(), &mut exchange),
             _ => self.answer(site, via, request, &mut exchange).await,
@@ -101,7 +93,7 @@ impl Worker {
             Ok(reached) => own(reached, exchange, is_head),
             Err(rejection) => reject(rejection, &site.challenge, shape, exchange, is_head),
         };
-        cors::allow(response.headers_mut(), site, origin);
+        cors::allow(response.headers_mut(), &site.origins, origin);
         response
     }
 
@@ -180,6 +172,14 @@ impl Worker {
         let standing = limiter::count(&live.client.cell, &quota, self.nanos(exchange.started)).map_err(Rejection::LimitedByClient)?;
         Ok(Some(standing))
     }
+}
+
+/// The answer to a request that ends here.
+fn reject(rejection: Rejection, challenge: &str, shape: Shape, mut exchange: Box<Exchange>, is_head: bool) -> Response<GateBody> {
+    exchange.reason = rejection.code();
+    exchange.timed_out = rejection.timed_out();
+    exchange.abandoned = rejection.abandoned();
+    answer_with(rejection.into_reply(challenge), shape, exchange, is_head)
 }
 
 /// Whether the token allows the operation, and its client still does: what the operator takes from a client, its tokens lose (T175).

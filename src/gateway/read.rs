@@ -16,7 +16,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, timeout};
 
-use crate::gateway::held::Held;
+use crate::exchange::held::Held;
 use crate::gateway::rejection::Rejection;
 use crate::gateway::site::BodyBounds;
 use crate::policy::decision::Permit;
@@ -100,9 +100,9 @@ impl Verdict {
         matches!(*self.lock(), Ruling::Allowed)
     }
 
-    /// Bytes of the body that have come.
-    pub fn received(&self) -> u64 {
-        self.1.load(Ordering::Relaxed)
+    /// Counts the bytes of the body that have come.
+    pub fn counter(&self) -> Arc<AtomicU64> {
+        self.1.clone()
     }
 
     fn allow(&self) {

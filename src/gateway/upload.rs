@@ -11,8 +11,8 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 
 use crate::audit;
-use crate::gateway::answer::Reached;
-use crate::gateway::exchange::{Exchange, Subject};
+use crate::exchange::answer::Reached;
+use crate::exchange::{Exchange, Subject};
 use crate::gateway::forward::Plan;
 use crate::gateway::read::{Judge, Upload, Verdict};
 use crate::gateway::rejection::{ANSWERED_EARLY, Rejection};
@@ -64,7 +64,7 @@ impl Worker {
             })
         });
         let (mut upload, verdict) = Upload::new(body, boundary, site.bodies, judge);
-        exchange.upload = Some(verdict.clone());
+        exchange.upload = Some(verdict.counter());
         let begun = upload.begin().await;
         let learnt = move |exchange: &mut Exchange| {
             if let Some(subject) = learnt.lock().unwrap_or_else(PoisonError::into_inner).take() {

@@ -11,6 +11,7 @@ const LEVELS: &[&[&str]] = &[
     &["app"],
     &["config", "router"],
     &["gateway", "authserver", "admin"],
+    &["exchange"],
     &["store", "upstream", "listener", "audit", "limiter", "pocket"],
     &["reply", "telemetry", "wording"],
     &["oauth"],

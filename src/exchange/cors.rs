@@ -6,8 +6,6 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue, StatusCode};
 
-use crate::gateway::site::Site;
-
 /// What a page may send: the headers of an API call, and no cookie.
 const ALLOWED_HEADERS: HeaderValue = HeaderValue::from_static("authorization, content-type, accept, accept-language, x-frappe-csrf-token");
 const EXPOSED_HEADERS: HeaderValue =
@@ -16,19 +14,19 @@ const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PAT
 /// Seconds for which a browser remembers a preflight.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
 
-/// The origin of a request, if the site lets its pages in.
-pub fn origin(site: &Site, headers: &HeaderMap) -> Option<HeaderValue> {
-    if site.origins.is_empty() {
+/// The origin of a request, if it is among `allowed`, whose pages the site lets in.
+pub fn origin(allowed: &[HeaderValue], headers: &HeaderMap) -> Option<HeaderValue> {
+    if allowed.is_empty() {
         return None;
     }
     let mut values = headers.get_all(ORIGIN).iter();
     let origin = values.next()?;
-    (values.next().is_none() && site.origins.contains(origin)).then(|| origin.clone())
+    (values.next().is_none() && allowed.contains(origin)).then(|| origin.clone())
 }
 
 /// Says on an answer, whatever it is, that the page of `origin` may read it.
-pub fn allow(headers: &mut HeaderMap, site: &Site, origin: Option<HeaderValue>) {
-    if site.origins.is_empty() {
+pub fn allow(headers: &mut HeaderMap, allowed: &[HeaderValue], origin: Option<HeaderValue>) {
+    if allowed.is_empty() {
         return;
     }
     headers.append(VARY, HeaderValue::from_static("Origin"));

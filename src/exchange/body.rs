@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use crate::gateway::exchange::Exchange;
+use crate::exchange::Exchange;
 use crate::upstream::answer::AnswerBody;
 use crate::upstream::error::{BoxError, UpstreamError};
 

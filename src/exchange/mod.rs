@@ -3,21 +3,32 @@
 //! It travels with the request and then with the body of the answer. Whatever ends the request (the last byte, a time limit, a client
 //! that goes away, a drain) drops it, so no path can forget the record.
 
+pub mod answer;
+pub mod body;
+pub mod cors;
+pub mod held;
+
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use http::{HeaderValue, Method};
 
-use crate::audit::{self, AuditRecord, Outcome};
-use crate::gateway::Worker;
-use crate::gateway::read::Verdict;
+use crate::audit::{self, AuditLog, AuditRecord, Outcome};
 use crate::policy::operation::{Operation, Target};
 use crate::policy::token::TokenHash;
 use crate::store::cached::Live;
+use crate::telemetry::WorkerCounters;
+
+/// What one worker thread writes down of its requests.
+pub struct Books {
+    pub log: Arc<AuditLog>,
+    pub counters: Arc<WorkerCounters>,
+}
 
 pub struct Exchange {
-    worker: Arc<Worker>,
+    books: Arc<Books>,
     pub request_id: HeaderValue,
     /// Since 1970.
     pub began: Duration,
@@ -38,8 +49,8 @@ pub struct Exchange {
     /// Whether the client went away before its request had ended.
     pub abandoned: bool,
     pub bytes_in: u64,
-    /// Of an upload, which counts its bytes itself.
-    pub upload: Option<Verdict>,
+    /// Of an upload, whose bytes are counted as they pass.
+    pub upload: Option<Arc<AtomicU64>>,
     pub bytes_out: u64,
     /// Until the head of the upstream's answer.
     pub upstream: Option<Duration>,
@@ -77,9 +88,9 @@ impl Subject {
 }
 
 impl Exchange {
-    pub fn begin(worker: Arc<Worker>, request_id: HeaderValue, address: IpAddr, address_text: HeaderValue, method: Option<Method>) -> Self {
+    pub fn begin(books: Arc<Books>, request_id: HeaderValue, address: IpAddr, address_text: HeaderValue, method: Option<Method>) -> Self {
         Self {
-            worker,
+            books,
             request_id,
             began: audit::now(),
             started: Instant::now(),
@@ -126,11 +137,11 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         let total = self.started.elapsed();
         let outcome = self.outcome();
-        self.worker.counters.count(self.status, self.reason, outcome.as_str(), total, self.upstream);
+        self.books.counters.count(self.status, self.reason, outcome.as_str(), total, self.upstream);
         let mut fingerprint = [0; 16];
         let token = self.token.as_ref().map(|token| token.write_fingerprint(&mut fingerprint));
         let record = self.live.as_ref().map(|live| &live.record);
-        self.worker.log.write(&AuditRecord {
+        self.books.log.write(&AuditRecord {
             began: self.began,
             request_id: self.request_id.to_str().unwrap_or_default(),
             site: self.site.as_deref(),
@@ -148,7 +159,7 @@ impl Drop for Exchange {
             reason: self.reason,
             status: self.status,
             outcome,
-            bytes_in: self.upload.as_ref().map_or(self.bytes_in, Verdict::received),
+            bytes_in: self.upload.as_ref().map_or(self.bytes_in, |received| received.load(Ordering::Relaxed)),
             bytes_out: self.bytes_out,
             total,
             upstream: self.upstream,

@@ -4,20 +4,19 @@ use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, HeaderMap};
 use http::{HeaderValue, Response, StatusCode};
 
-use crate::gateway::body::GateBody;
-use crate::gateway::exchange::Exchange;
-use crate::gateway::rejection::Rejection;
+use crate::exchange::Exchange;
+use crate::exchange::body::GateBody;
 use crate::reply::{Reply, Shape, X_REQUEST_ID};
 use crate::upstream::answer::Answer;
 
 /// An answer on its way: the head, and a body that is the gate's own or the upstream's.
-pub(super) enum Reached {
+pub enum Reached {
     Own(StatusCode, HeaderMap, Bytes),
     Upstream(Answer),
 }
 
 /// The answer with the exchange in its body.
-pub(super) fn own(reached: Reached, mut exchange: Box<Exchange>, is_head: bool) -> Response<GateBody> {
+pub fn own(reached: Reached, mut exchange: Box<Exchange>, is_head: bool) -> Response<GateBody> {
     let (status, mut headers, body) = match reached {
         Reached::Own(status, headers, bytes) => (status, headers, Ok(bytes)),
         Reached::Upstream(answer) => (answer.head.status, answer.head.headers, Err(answer.body)),
@@ -37,14 +36,6 @@ pub(super) fn own(reached: Reached, mut exchange: Box<Exchange>, is_head: bool) 
     *response.status_mut() = status;
     *response.headers_mut() = headers;
     response
-}
-
-/// The answer to a request that ends here.
-pub fn reject(rejection: Rejection, challenge: &str, shape: Shape, mut exchange: Box<Exchange>, is_head: bool) -> Response<GateBody> {
-    exchange.reason = rejection.code();
-    exchange.timed_out = rejection.timed_out();
-    exchange.abandoned = rejection.abandoned();
-    answer_with(rejection.into_reply(challenge), shape, exchange, is_head)
 }
 
 /// A no of the gate's own, written out.
