@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::HeaderValue;
@@ -156,6 +156,24 @@ pub fn start_logging(level: tracing::Level, json: bool) {
     let started = if json { builder.json().try_init() } else { builder.with_ansi(std::io::stderr().is_terminal()).try_init() };
     if started.is_err() {
         tracing::debug!("logging was started before");
+    }
+}
+
+/// Tells the operator that something is away, once in `COMPLAINT_INTERVAL` at most: a store that is down is asked thousands of times.
+#[derive(Debug, Default)]
+pub struct Complaints(Mutex<Option<Instant>>);
+
+const COMPLAINT_INTERVAL: Duration = Duration::from_secs(1);
+
+impl Complaints {
+    pub fn utter(&self, what: &str) {
+        let now = Instant::now();
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.is_none_or(|last| now.saturating_duration_since(last) >= COMPLAINT_INTERVAL) {
+            *last = Some(now);
+            drop(last);
+            tracing::error!("{what}");
+        }
     }
 }
 

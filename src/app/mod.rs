@@ -9,7 +9,6 @@ pub mod sites;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -149,7 +148,7 @@ impl App {
             keys: Arc::new(ClientKeys::new(store.clone(), seal()?, config.store.revocation_bound)),
             bodies: Bodies::new(HELD_BYTES_MAX),
             clock: Clock::start(),
-            complained: Arc::new(AtomicU64::new(0)),
+            complaints: Arc::default(),
         };
         let mut registry = Registry::default();
         // Which port a redirect names is known when it is bound; everything else is settled before.

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use foldhash::fast::RandomState;
 use http::HeaderValue;
@@ -23,7 +22,7 @@ use crate::policy::decision::NamedScopes;
 use crate::policy::quota::Quota;
 use crate::router::Table;
 use crate::store::cached::{CachedStore, SiteId};
-use crate::telemetry::WorkerCounters;
+use crate::telemetry::{Complaints, WorkerCounters};
 use crate::upstream::credential::ApiKey;
 use crate::upstream::headers::HeaderSet;
 use crate::upstream::{SiteServers, Upstreams, health};
@@ -51,7 +50,7 @@ pub struct Ingredients {
     pub keys: Arc<ClientKeys>,
     pub bodies: Arc<Bodies>,
     pub clock: Clock,
-    pub complained: Arc<AtomicU64>,
+    pub complaints: Arc<Complaints>,
 }
 
 /// Everything that one reading of the configuration says about what is served.
@@ -91,7 +90,7 @@ impl Generation {
             limits: limits_of(&config.rates, before.map(|before| &before.shared.limits)),
             bodies: ingredients.bodies.clone(),
             clock: ingredients.clock,
-            complained: ingredients.complained.clone(),
+            complaints: ingredients.complaints.clone(),
         };
         Ok(Self {
             hosts: Arc::new(hosts),

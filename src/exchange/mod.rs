@@ -7,6 +7,8 @@ pub mod answer;
 pub mod body;
 pub mod cors;
 pub mod held;
+pub mod rate;
+pub mod read;
 
 use std::net::IpAddr;
 use std::sync::Arc;

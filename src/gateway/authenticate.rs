@@ -83,7 +83,7 @@ impl Shared {
             Ok(Lookup::Unknown(Unknown::ClientDisabled)) => Err(Rejection::ClientDisabled),
             Ok(Lookup::Unknown(Unknown::NoSuchToken)) => Err(Rejection::TokenUnknown),
             Err(error) => {
-                self.complain(&format!("the token store cannot answer: {error}"));
+                self.complaints.utter(&format!("the token store cannot answer: {error}"));
                 Err(Rejection::StoreAway)
             }
         }

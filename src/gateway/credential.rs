@@ -59,7 +59,7 @@ impl Worker {
             Credential::ApiKey { of_site } => match self.shared.keys.of(site, &live.client.id).await {
                 Ok(of_client) => Ok(of_client.unwrap_or_else(|| of_site.clone())),
                 Err(error) => {
-                    self.shared.complain(&format!("a credential cannot be read: {error}"));
+                    self.shared.complaints.utter(&format!("a credential cannot be read: {error}"));
                     Err(Rejection::CredentialAway)
                 }
             },

@@ -7,17 +7,16 @@ use http::{HeaderValue, Method};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 
-use crate::exchange::Exchange;
 use crate::exchange::answer::Reached;
+use crate::exchange::{Exchange, rate};
 use crate::gateway::Worker;
-use crate::gateway::rejection::{RATE_LIMIT, RATE_LIMIT_POLICY, Rejection, policy_field, seconds_up};
+use crate::gateway::rejection::Rejection;
 use crate::gateway::site::Site;
 use crate::gateway::traceback::{self, Look};
 use crate::limiter::Standing;
 use crate::policy::classify::Classified;
 use crate::policy::content_type::BodyKind;
 use crate::policy::decision::Permit;
-use crate::policy::quota::Quota;
 use crate::policy::refusal::{Reason, Refusal};
 use crate::reply::{Reply, Shape};
 use crate::upstream::Via;
@@ -126,10 +125,9 @@ impl Worker {
         if let Some(standing) = standing {
             let policy = match &self.shared.limits.client {
                 Some(limit) if limit.quota == standing.quota => limit.policy.clone(),
-                _ => policy_value(&standing.quota),
+                _ => rate::policy("client", &standing.quota),
             };
-            answer.head.headers.insert(RATE_LIMIT_POLICY, policy);
-            answer.head.headers.insert(RATE_LIMIT, standing_value(&standing));
+            rate::standing(&mut answer.head.headers, policy, &standing);
         }
         let is_error = answer.head.status.is_client_error() || answer.head.status.is_server_error();
         if is_error && !site.keep_tracebacks && traceback::may_hold_one(&answer.head.headers) && !answer.body.is_end_stream() {
@@ -137,20 +135,6 @@ impl Worker {
         }
         Ok(Reached::Upstream(answer))
     }
-}
-
-/// `RateLimit-Policy` of an answer.
-pub(super) fn policy_value(quota: &Quota) -> HeaderValue {
-    HeaderValue::from_str(&policy_field("client", quota)).unwrap_or(HeaderValue::from_static("\"client\""))
-}
-
-/// `RateLimit` of an answer: it differs from answer to answer, so it is put together without the formatter.
-fn standing_value(standing: &Standing) -> HeaderValue {
-    // A burst may be larger than the quota, of which no more than all can be left.
-    let remaining = standing.remaining.min(standing.quota.requests);
-    let (mut r, mut t) = (itoa::Buffer::new(), itoa::Buffer::new());
-    let text = ["\"client\";r=", r.format(remaining), ";t=", t.format(seconds_up(standing.reset))].concat();
-    HeaderValue::from_maybe_shared(Bytes::from(text)).unwrap_or(HeaderValue::from_static("\"client\""))
 }
 
 /// Reads an error body and cuts what tells of the inside. One that cannot be looked at is replaced.

@@ -12,7 +12,6 @@ pub mod traceback;
 pub mod upload;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -26,9 +25,10 @@ use crate::audit;
 use crate::exchange::answer::{Reached, answer_with, own};
 use crate::exchange::body::GateBody;
 use crate::exchange::held::{Bodies, Held};
-use crate::exchange::{Exchange, cors};
+use crate::exchange::read::whole;
+use crate::exchange::{Exchange, cors, rate};
 use crate::gateway::credential::ClientKeys;
-use crate::gateway::forward::{Plan, policy_value};
+use crate::gateway::forward::Plan;
 use crate::gateway::rejection::Rejection;
 use crate::gateway::site::Site;
 use crate::limiter::{self, Addresses, Clock, Standing};
@@ -41,6 +41,7 @@ use crate::policy::quota::Quota;
 use crate::policy::refusal::Refusal;
 use crate::reply::Shape;
 use crate::store::cached::{CachedStore, Live};
+use crate::telemetry::Complaints;
 use crate::upstream::{Via, WorkerUpstreams};
 
 /// What all workers share.
@@ -50,8 +51,7 @@ pub struct Shared {
     pub limits: Limits,
     pub bodies: Arc<Bodies>,
     pub clock: Clock,
-    /// When the operator was last told that something is away, in nanoseconds of `clock`.
-    pub complained: Arc<AtomicU64>,
+    pub complaints: Arc<Complaints>,
 }
 
 /// The first limits (DESIGN section 9); `None` is no limit.
@@ -69,7 +69,7 @@ pub struct ClientLimit {
 
 impl ClientLimit {
     pub fn new(quota: Quota) -> Self {
-        Self { quota, policy: policy_value(&quota) }
+        Self { quota, policy: rate::policy("client", &quota) }
     }
 }
 
@@ -147,7 +147,8 @@ impl Worker {
             return Ok(None);
         }
         self.foresee(site, live)?;
-        Box::pin(read::whole(body, &site.bodies, held, &mut exchange.bytes_in)).await.map(Some)
+        let (most, time) = (site.bodies.body_bytes_max, site.bodies.body_timeout);
+        Ok(Some(Box::pin(whole(body, most, time, held, &mut exchange.bytes_in)).await?))
     }
 
     /// Refuses a token that allows nothing at all before anything is read on its behalf.
@@ -215,17 +216,4 @@ fn only<'a>(headers: &'a HeaderMap, name: &HeaderName, shown: &'static str) -> R
 
 fn quota_of(rate: ClientRate) -> Quota {
     Quota { requests: rate.requests, period: std::time::Duration::from_secs(u64::from(rate.seconds)), burst: rate.burst }
-}
-
-impl Shared {
-    /// Tells the operator that something is away, once a second at most: a store that is down is asked thousands of times.
-    pub fn complain(&self, what: &str) {
-        const INTERVAL: u64 = 1_000_000_000;
-        let now = self.clock.nanos(Instant::now());
-        let last = self.complained.load(Ordering::Relaxed);
-        if now >= last.saturating_add(INTERVAL) && self.complained.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
-        {
-            tracing::error!("{what}");
-        }
-    }
 }

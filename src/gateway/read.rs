@@ -1,22 +1,19 @@
-//! The body of a request: read whole within bounds, or watched while it streams by.
+//! The body of an upload, watched while it streams by.
 
 use std::collections::VecDeque;
-use std::error::Error as _;
 use std::future::poll_fn;
-use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use tokio::time::{Instant, Sleep, timeout};
+use tokio::time::{Instant, Sleep};
 
-use crate::exchange::held::Held;
+use crate::exchange::read::Unread;
 use crate::gateway::rejection::Rejection;
 use crate::gateway::site::BodyBounds;
 use crate::policy::decision::Permit;
@@ -25,47 +22,6 @@ use crate::upstream::error::BoxError;
 
 /// Bytes of a multipart body that are read before anything of it goes on.
 const READ_AHEAD: usize = 64 * 1024;
-
-/// Reads a JSON or form body, and counts its bytes as they come.
-pub async fn whole(mut body: Incoming, bounds: &BodyBounds, held: &mut Held, received: &mut u64) -> Result<Bytes, Rejection> {
-    let most = bounds.body_bytes_max;
-    let too_large = || Rejection::BodyTooLarge(most as u64);
-    if body.size_hint().lower() > most as u64 {
-        return Err(too_large());
-    }
-    let read = async {
-        // Most bodies come in one piece, and are passed on as they lie.
-        let mut only = Bytes::new();
-        let mut all = BytesMut::new();
-        while let Some(frame) = body.frame().await {
-            let Ok(data) = frame.map_err(|error| broken(&error))?.into_data() else { continue };
-            *received += data.len() as u64;
-            if only.len().max(all.len()) + data.len() > most {
-                return Err(too_large());
-            }
-            if !held.grow(data.len() as u64) {
-                return Err(Rejection::BodiesFull);
-            }
-            if only.is_empty() && all.is_empty() {
-                only = data;
-                continue;
-            }
-            all.extend_from_slice(&std::mem::take(&mut only));
-            all.extend_from_slice(&data);
-        }
-        Ok(if all.is_empty() { only } else { all.freeze() })
-    };
-    timeout(bounds.body_timeout, read).await.unwrap_or(Err(Rejection::BodySlow))
-}
-
-/// Why a body ended before its end: the listener found that it breaks the rules, or its client is gone.
-fn broken(error: &hyper::Error) -> Rejection {
-    let cause = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
-    match cause.map(io::Error::kind) {
-        Some(io::ErrorKind::InvalidData) => Rejection::BodyBroken,
-        _ => Rejection::BodyAbandoned,
-    }
-}
 
 /// Judges the fields of a multipart body once all are known. Only its yes lets the last piece go.
 pub type Judge = Box<dyn FnOnce(Vec<Field>) -> Judgement + Send>;
@@ -193,7 +149,7 @@ impl Upload {
                     }
                     self.deadline.as_mut().reset(due);
                 }
-                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(broken(&error))),
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(Unread::ended_by(&error).into())),
                 Poll::Ready(Some(Ok(frame))) => {
                     // Trailers go no further.
                     let Ok(piece) = frame.into_data() else { continue };

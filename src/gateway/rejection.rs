@@ -1,10 +1,10 @@
 //! Every no of the gateway, with its status, its stable reason and its headers.
 
-use std::time::Duration;
-
-use http::header::{ALLOW, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 
+use crate::exchange::rate;
+use crate::exchange::read::Unread;
 use crate::limiter::TooMany;
 use crate::policy::refusal::{Reason, Refusal};
 use crate::reply::Reply;
@@ -166,25 +166,9 @@ fn away(reply: Reply) -> Reply {
     reply.with(RETRY_AFTER, HeaderValue::from(AWAY_RETRY_SECONDS))
 }
 
-pub const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
-pub const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
-
-fn limited(reply: Reply, policy: &str, too_many: TooMany) -> Reply {
-    let seconds = seconds_up(too_many.retry_after);
+fn limited(mut reply: Reply, name: &str, too_many: TooMany) -> Reply {
+    rate::limited(&mut reply.headers, name, &too_many);
     reply
-        .with(RETRY_AFTER, HeaderValue::from(seconds))
-        .with(RATE_LIMIT_POLICY, header(&policy_field(policy, &too_many.quota)))
-        .with(RATE_LIMIT, header(&format!("\"{policy}\";r=0;t={seconds}")))
-}
-
-/// `"client";q=100;w=60` (draft-ietf-httpapi-ratelimit-headers section 3).
-pub fn policy_field(policy: &str, quota: &crate::policy::quota::Quota) -> String {
-    format!("\"{policy}\";q={};w={}", quota.requests, seconds_up(quota.period))
-}
-
-/// Whole seconds, rounded up, at least one.
-pub fn seconds_up(time: Duration) -> u64 {
-    (time.as_secs() + u64::from(time.subsec_nanos() > 0)).max(1)
 }
 
 /// Header values here are built from configuration and our own sentences; what could not stand in a header is left out.
@@ -195,6 +179,18 @@ fn header(value: &str) -> HeaderValue {
 impl From<Refusal> for Rejection {
     fn from(refusal: Refusal) -> Self {
         Self::Refused(refusal)
+    }
+}
+
+impl From<Unread> for Rejection {
+    fn from(unread: Unread) -> Self {
+        match unread {
+            Unread::TooLarge(most) => Self::BodyTooLarge(most),
+            Unread::Slow => Self::BodySlow,
+            Unread::Full => Self::BodiesFull,
+            Unread::Broken => Self::BodyBroken,
+            Unread::Abandoned => Self::BodyAbandoned,
+        }
     }
 }
 
