@@ -76,16 +76,7 @@ fn look_up(criterion: &mut Criterion) {
     let path = directory.path().join("store.redb");
     let store = Arc::new(EmbeddedStore::open(&path).expect("a store"));
     let token = AccessToken::from_random([7; 32]);
-    let client = Client {
-        v: RECORD_VERSION,
-        id: "app".into(),
-        name: "App".into(),
-        scopes: scopes("all"),
-        enabled: true,
-        created: Timestamp::from_unix(NOW - 60),
-        secret: None,
-        rate: None,
-    };
+    let client = Client::new("app", "App", scopes("all"), Timestamp::from_unix(NOW - 60));
     let record = TokenRecord {
         v: RECORD_VERSION,
         client: "app".into(),

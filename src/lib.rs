@@ -8,6 +8,7 @@ pub mod config;
 pub mod router;
 
 pub mod admin;
+pub mod authserver;
 pub mod gateway;
 
 pub mod exchange;
@@ -15,6 +16,7 @@ pub mod exchange;
 pub mod audit;
 pub mod limiter;
 pub mod listener;
+pub mod outbound;
 pub mod store;
 pub mod upstream;
 

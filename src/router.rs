@@ -10,10 +10,13 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use foldhash::fast::RandomState;
 use http::header::{AUTHORIZATION, COOKIE, HOST, LOCATION};
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use ipnet::IpNet;
 
+use crate::authserver;
+use crate::authserver::endpoint::Endpoint;
+use crate::authserver::issuer::Issuer;
 use crate::exchange::answer::answer_with;
 use crate::exchange::body::GateBody;
 use crate::exchange::{Books, Exchange};
@@ -25,6 +28,7 @@ use crate::listener::{Arrival, Service};
 use crate::policy::query::Pairs;
 use crate::policy::refusal::Reason;
 use crate::reply::{Reply, Shape};
+use crate::store::cached::SiteId;
 use crate::telemetry::RequestIds;
 use crate::upstream::Via;
 
@@ -40,6 +44,9 @@ pub struct Table {
     /// The port that a redirect to HTTPS names; `None` for the standard one.
     pub https_port: Option<u16>,
     pub worker: Worker,
+    /// The sites whose OAuth provider the gate is.
+    pub issuers: Arc<HashMap<SiteId, Arc<Issuer>, RandomState>>,
+    pub authserver: authserver::Worker,
     pub books: Arc<Books>,
 }
 
@@ -67,7 +74,11 @@ impl Front {
         if !via.secure {
             return insecure(&table, site, &request, shape, exchange, is_head);
         }
-        let mut response = worker.serve(site, &via, request, exchange).await;
+        let mut response = match table.endpoint(site, request.uri().path()) {
+            // Boxed: a hundred API requests come for one of these, and need not keep room for it.
+            Some((issuer, endpoint)) => Box::pin(table.authserver.serve(issuer, endpoint, &via, request, exchange)).await,
+            None => worker.serve(site, &via, request, exchange).await,
+        };
         if connection.entrance == Entrance::Https {
             // RFC 6797: a year; hosts below it are not ours to speak for.
             response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
@@ -103,6 +114,12 @@ impl Table {
             None if host.bytes().any(|byte| byte.is_ascii_uppercase()) => self.hosts.get(host.to_ascii_lowercase().as_str()),
             None => None,
         }
+    }
+
+    /// The OAuth endpoint at `path`, where the gate is the site's provider.
+    fn endpoint(&self, site: &Site, path: &str) -> Option<(&Issuer, Endpoint)> {
+        let endpoint = Endpoint::of(path)?;
+        self.issuers.get(&site.id).map(|issuer| (&**issuer, endpoint))
     }
 
     /// Who the client is: the peer, or whom a trusted proxy names.
@@ -164,7 +181,9 @@ fn insecure(
     exchange: Box<Exchange>,
     is_head: bool,
 ) -> Response<GateBody> {
-    if carries_secret(request) {
+    // A form on its way to an endpoint has been read along the way, whatever it is answered.
+    let form = *request.method() == Method::POST && table.endpoint(site, request.uri().path()).is_some();
+    if form || carries_secret(request) {
         let message = "a token came over plain HTTP, where anybody could read it: revoke it, and use HTTPS";
         return answer_with(Reply::new(StatusCode::FORBIDDEN, "token_over_http", message), shape, exchange, is_head);
     }

@@ -7,7 +7,6 @@ use crate::admin::message::{ClientChange, ClientList, ClientView, ClientWithSecr
 use crate::admin::operations::{Admin, Site, fill, new_secret, now};
 use crate::admin::scopes;
 use crate::oauth::client::{Client, ClientRate};
-use crate::policy::token::RECORD_VERSION;
 use crate::store::cached::SiteId;
 use crate::upstream::credential::ApiKey;
 
@@ -32,15 +31,12 @@ impl Admin {
             None => random_id()?,
         };
         let secret = if new.public { None } else { Some(new_secret()?) };
+        let scopes = scopes::parse(&new.scopes, &self.rules().scopes)?;
         let mut client = Client {
-            v: RECORD_VERSION,
-            id: id.into(),
-            name: name(&new.name)?,
-            scopes: scopes::parse(&new.scopes, &self.rules().scopes)?,
             enabled: false,
-            created: now(),
             secret: secret.as_ref().map(|secret| secret.hash()),
             rate: new.rate.map(rate).transpose()?,
+            ..Client::new(&id, &name(&new.name)?, scopes, now())
         };
 
         let _alone = self.changes.lock().await;

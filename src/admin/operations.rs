@@ -11,7 +11,7 @@ use aws_lc_rs::rand;
 use serde_json::{Value, json};
 
 use crate::admin::error::{AdminError, Code};
-use crate::admin::scopes::Grants;
+use crate::policy::coverage::Meanings;
 use crate::policy::time::Timestamp;
 use crate::policy::token::{AccessToken, TOKEN_BYTES};
 use crate::store::Store;
@@ -23,7 +23,7 @@ use crate::wording::alike;
 #[derive(Clone, Debug)]
 pub struct Rules {
     pub sites: Vec<Site>,
-    pub scopes: Grants,
+    pub scopes: Meanings,
 }
 
 #[derive(Clone, Debug)]

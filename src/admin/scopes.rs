@@ -1,19 +1,15 @@
 //! Which scopes an operator may hand out: words that mean something here, and never more than the client may have.
 
-use std::collections::HashMap;
-
 use crate::admin::error::{AdminError, Code};
-use crate::policy::scope::{Effect, Scope, Scopes};
+use crate::policy::coverage::{Meanings, covers};
+use crate::policy::scope::{Scope, Scopes};
 use crate::wording::alike;
-
-/// What the operator's names for scopes stand for.
-pub type Grants = HashMap<Box<str>, Scopes>;
 
 /// The words that need no explanation.
 const BUILTIN: [&str; 7] = ["read", "write", "delete", "all", "openid", "profile", "email"];
 
 /// Reads scopes that are to be granted: at least one, every name among them explained.
-pub fn parse(text: &str, grants: &Grants) -> Result<Scopes, AdminError> {
+pub fn parse(text: &str, grants: &Meanings) -> Result<Scopes, AdminError> {
     let scopes = Scopes::parse(text).map_err(|error| AdminError::new(Code::ScopeInvalid, error.0))?;
     if scopes.is_empty() {
         return Err(AdminError::new(Code::ScopeInvalid, "there is no scope; give at least one, like `read` or `read:sales-order`"));
@@ -29,7 +25,7 @@ pub fn parse(text: &str, grants: &Grants) -> Result<Scopes, AdminError> {
 }
 
 /// Refuses what `allowed` does not cover.
-pub fn check_within(wanted: &Scopes, allowed: &Scopes, client: &str, grants: &Grants) -> Result<(), AdminError> {
+pub fn check_within(wanted: &Scopes, allowed: &Scopes, client: &str, grants: &Meanings) -> Result<(), AdminError> {
     let beyond: Vec<&str> = wanted.words().filter(|word| !covers(allowed, word, grants)).collect();
     if beyond.is_empty() {
         return Ok(());
@@ -44,42 +40,7 @@ pub fn check_within(wanted: &Scopes, allowed: &Scopes, client: &str, grants: &Gr
     ))
 }
 
-/// Whether `allowed` lets its bearer do all that `word` would.
-fn covers(allowed: &Scopes, word: &str, grants: &Grants) -> bool {
-    if allowed.all() || allowed.words().any(|own| own == word) {
-        return true;
-    }
-    let wide = || std::iter::once(allowed).chain(allowed.narrow().iter().filter_map(|scope| meaning(scope, grants)));
-    match Scope::parse(word) {
-        Ok(Scope::Named(name)) => grants.get(&name).is_some_and(|granted| granted.words().all(|word| covers_plain(wide, word))),
-        Ok(_) => covers_plain(wide, word),
-        Err(_) => false,
-    }
-}
-
-/// The same for a word that is no configured name, over the scopes that `wide` gives: a name within a name means nothing.
-fn covers_plain<'s, I: Iterator<Item = &'s Scopes>>(wide: impl Fn() -> I, word: &str) -> bool {
-    let Ok(wanted) = Scope::parse(word) else { return false };
-    let broad = |effect: Effect| wide().any(|scopes| scopes.broad(effect));
-    let narrow = |covering: &dyn Fn(&Scope) -> bool| wide().any(|scopes| scopes.all() || scopes.narrow().iter().any(covering));
-    match &wanted {
-        Scope::All => wide().any(Scopes::all),
-        Scope::Broad(effect) => broad(*effect),
-        Scope::Doctype(effect, _) => broad(*effect) || narrow(&|own| *own == wanted),
-        Scope::Rpc(name) => narrow(&|own| *own == wanted || matches!(own, Scope::RpcsBelow(prefix) if name.starts_with(&**prefix))),
-        Scope::RpcsBelow(below) => narrow(&|own| matches!(own, Scope::RpcsBelow(prefix) if below.starts_with(&**prefix))),
-        Scope::Identity(_) | Scope::Named(_) => narrow(&|own| *own == wanted),
-    }
-}
-
-fn meaning<'g>(scope: &Scope, grants: &'g Grants) -> Option<&'g Scopes> {
-    match scope {
-        Scope::Named(name) => grants.get(name),
-        Scope::All | Scope::Broad(_) | Scope::Doctype(..) | Scope::Rpc(_) | Scope::RpcsBelow(_) | Scope::Identity(_) => None,
-    }
-}
-
-fn unknown(name: &str, grants: &Grants) -> AdminError {
+fn unknown(name: &str, grants: &Meanings) -> AdminError {
     let known = || BUILTIN.into_iter().chain(grants.keys().map(|name| &**name));
     let remedy = match alike(name, known()) {
         Some(similar) => format!("did you mean `{similar}`?"),
@@ -92,7 +53,7 @@ fn unknown(name: &str, grants: &Grants) -> AdminError {
 mod tests {
     use super::*;
 
-    fn grants() -> Grants {
+    fn grants() -> Meanings {
         [("crm", "read:lead write:lead"), ("reports", "read"), ("quotes", "call:my_app.* read:quotation")]
             .map(|(name, scopes)| (Box::from(name), Scopes::parse(scopes).expect("a test's scopes")))
             .into()

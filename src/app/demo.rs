@@ -211,16 +211,7 @@ api_key = "{api_key}:{api_secret}"
 async fn seed(store: &dyn Store) -> Result<Vec<AccessToken>, Failure> {
     let now = Timestamp::from_unix(audit::now().as_secs());
     let scopes = |text: &str| Scopes::parse(text).map_err(Failure::failed);
-    let client = Client {
-        v: RECORD_VERSION,
-        id: CLIENT.into(),
-        name: "Demo app".into(),
-        scopes: scopes("all")?,
-        enabled: true,
-        created: now,
-        secret: None,
-        rate: None,
-    };
+    let client = Client::new(CLIENT, "Demo app", scopes("all")?, now);
     store.create_client(SITE, &client).await.map_err(Failure::failed)?;
     let mut tokens = Vec::new();
     for text in SCOPES {

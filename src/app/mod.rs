@@ -137,7 +137,8 @@ impl App {
             .map_err(|error| Failure::failed(format!("no runtime: {error}")))?;
         let now = Timestamp::from_unix(audit::now().as_secs());
         let tls = load_tls(&config, now)?;
-        let seal = || config.encryption_key.as_ref().map(|key| SealKey::from_hex(key.reveal())).transpose().map_err(Failure::config);
+        let seal = config.encryption_key.as_ref().map(|key| SealKey::from_hex(key.reveal())).transpose().map_err(Failure::config)?;
+        let seal = seal.map(Arc::new);
         let told = |key: &str, error: String| Failure::config(config.places.tell(key, error));
         let store = control.block_on(store::open(&config.store)).map_err(|error| Failure::config(config.tell_store(&error)))?;
         let audit = Audit::open(&audit_output(&config.audit), config.listen.workers).map_err(|error| told("audit.file", error))?;
@@ -145,7 +146,8 @@ impl App {
         let counters: Vec<_> = (0..config.listen.workers).map(|_| Arc::new(WorkerCounters::default())).collect();
         let ingredients = Ingredients {
             store: cached.clone(),
-            keys: Arc::new(ClientKeys::new(store.clone(), seal()?, config.store.revocation_bound)),
+            keys: Arc::new(ClientKeys::new(store.clone(), seal.clone(), config.store.revocation_bound)),
+            seal: seal.clone(),
             bodies: Bodies::new(HELD_BYTES_MAX),
             clock: Clock::start(),
             complaints: Arc::default(),
@@ -164,7 +166,7 @@ impl App {
                 Ok(Front { table: Arc::new(ArcSwap::from_pointee(table)), ids: Arc::new(RequestIds::new(random()?)) })
             })
             .collect::<Result<Vec<_>, Failure>>()?;
-        let (rules, seal) = (admin_rules(&config, |name| registry.id(name)), seal()?.map(Arc::new));
+        let rules = admin_rules(&config, |name| registry.id(name));
         let guard = control.enter();
         let admin_socket = admin::socket::bind(&config.admin.socket).map_err(|error| told("admin.socket", error))?;
         // In place before anybody is told that it runs: the first SIGHUP must not end it.

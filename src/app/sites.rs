@@ -9,6 +9,8 @@ use ipnet::IpNet;
 use tokio::runtime::Handle;
 
 use crate::audit::AuditLog;
+use crate::authserver;
+use crate::authserver::issuer::{Issuer, Registration, SignIn};
 use crate::config::checked::{self, Config, Rate};
 use crate::config::rules::{named_scopes, rules_of};
 use crate::exchange::Books;
@@ -20,8 +22,10 @@ use crate::limiter::{Addresses, Clock};
 use crate::listener::drain::Drain;
 use crate::policy::decision::NamedScopes;
 use crate::policy::quota::Quota;
+use crate::policy::token::TokenHash;
 use crate::router::Table;
 use crate::store::cached::{CachedStore, SiteId};
+use crate::store::seal::SealKey;
 use crate::telemetry::{Complaints, WorkerCounters};
 use crate::upstream::credential::ApiKey;
 use crate::upstream::headers::HeaderSet;
@@ -48,6 +52,7 @@ impl Registry {
 pub struct Ingredients {
     pub store: Arc<CachedStore>,
     pub keys: Arc<ClientKeys>,
+    pub seal: Option<Arc<SealKey>>,
     pub bodies: Arc<Bodies>,
     pub clock: Clock,
     pub complaints: Arc<Complaints>,
@@ -58,7 +63,9 @@ pub struct Generation {
     hosts: Arc<HashMap<Box<str>, Arc<Site>, RandomState>>,
     pub names: Vec<Arc<str>>,
     pub upstreams: Arc<Upstreams>,
+    issuers: Arc<HashMap<SiteId, Arc<Issuer>, RandomState>>,
     shared: Arc<Shared>,
+    authserver: Arc<authserver::Shared>,
     trusted_proxies: Arc<[IpNet]>,
     pub https_port: Option<u16>,
     /// Ends the health checks.
@@ -78,8 +85,12 @@ impl Generation {
         let upstreams = Upstreams::new(servers).map_err(|error| error.to_string())?;
         let scopes = Arc::new(named_scopes(config));
         let mut hosts = HashMap::with_hasher(RandomState::default());
+        let mut issuers = HashMap::with_hasher(RandomState::default());
         for (upstream, site) in config.sites.iter().enumerate() {
             let built = Arc::new(site_of(config, site, upstream, registry.register(&site.name), &scopes)?);
+            if let Some(oauth) = &site.oauth {
+                issuers.insert(built.id, Arc::new(issuer_of(config, site, &built, oauth)?));
+            }
             for host in &site.hosts {
                 hosts.insert(host.clone(), built.clone());
             }
@@ -92,7 +103,19 @@ impl Generation {
             clock: ingredients.clock,
             complaints: ingredients.complaints.clone(),
         };
+        let authserver = authserver::Shared {
+            store: ingredients.store.store().clone(),
+            cached: ingredients.store.clone(),
+            seal: ingredients.seal.clone(),
+            bodies: ingredients.bodies.clone(),
+            clock: ingredients.clock,
+            complaints: ingredients.complaints.clone(),
+            addresses: shared.limits.address.clone(),
+            failures: shared.limits.failed_authentications.clone(),
+        };
         Ok(Self {
+            issuers: Arc::new(issuers),
+            authserver: Arc::new(authserver),
             hosts: Arc::new(hosts),
             names: config.sites.iter().map(|site| site.name.clone()).collect(),
             upstreams,
@@ -105,11 +128,14 @@ impl Generation {
 
     /// The table of one worker thread, with connections to the upstreams of its own.
     pub fn table(&self, log: Arc<AuditLog>, counters: Arc<WorkerCounters>) -> Table {
+        let upstreams = self.upstreams.worker();
         Table {
             hosts: self.hosts.clone(),
+            issuers: self.issuers.clone(),
             trusted_proxies: self.trusted_proxies.clone(),
             https_port: self.https_port,
-            worker: Worker { shared: self.shared.clone(), upstreams: self.upstreams.worker() },
+            worker: Worker { shared: self.shared.clone(), upstreams: upstreams.clone() },
+            authserver: authserver::Worker { shared: self.authserver.clone(), upstreams },
             books: Arc::new(Books { log, counters }),
         }
     }
@@ -139,6 +165,7 @@ fn site_of(config: &Config, site: &checked::Site, upstream: usize, id: SiteId, s
     let wrong = |what: &str| format!("site `{}`: {what}", site.name);
     let credential = match &site.credential {
         checked::Credential::Forward => Credential::Forward,
+        checked::Credential::Bearer => Credential::Bearer,
         checked::Credential::ApiKey(key) => {
             let key = ApiKey::parse(key.reveal()).map_err(|error| wrong(&error.to_string()))?;
             Credential::ApiKey { of_site: key.header() }
@@ -163,6 +190,39 @@ fn site_of(config: &Config, site: &checked::Site, upstream: usize, id: SiteId, s
             body_timeout: config.body.body_timeout,
             body_rate_min: config.body.body_rate_min,
         },
+    })
+}
+
+/// The site as its own OAuth provider.
+fn issuer_of(config: &Config, checked: &checked::Site, site: &Site, oauth: &checked::OAuth) -> Result<Issuer, String> {
+    let sign_in = oauth.sign_in.as_ref().map(|sign_in| SignIn {
+        login_url: sign_in.login_url.clone(),
+        client_id: sign_in.client_id.clone(),
+        client_secret: sign_in.client_secret.reveal().into(),
+        scope: sign_in.scope.clone(),
+    });
+    let registration = match &oauth.registration {
+        checked::Registration::Off => Registration::Off,
+        checked::Registration::Token(token) => Registration::Token(TokenHash::of(token.reveal().as_bytes())),
+        checked::Registration::Open => Registration::Open,
+    };
+    Ok(Issuer {
+        site: site.id,
+        name: site.name.clone(),
+        upstream: site.upstream,
+        frappe_site: site.frappe_site.clone(),
+        url: oauth.issuer.clone(),
+        sign_in,
+        pkce_for_all: oauth.pkce_for_all,
+        access_token_lifetime: oauth.access_token_lifetime,
+        refresh_token_lifetime: oauth.refresh_token_lifetime,
+        meanings: Arc::new(config.scopes.iter().map(|scope| (scope.name.clone(), scope.grants.clone())).collect()),
+        titles: Arc::new(config.scopes.iter().map(|scope| (scope.name.clone(), scope.title.clone())).collect()),
+        registration,
+        registration_scopes: oauth.registration_scopes.clone(),
+        documents: None,
+        keeps_site_tokens: matches!(checked.credential, checked::Credential::Bearer),
+        origins: site.origins.clone(),
     })
 }
 

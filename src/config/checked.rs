@@ -185,6 +185,51 @@ pub struct Site {
     /// Whether `exc` and `exception` stay in error bodies.
     pub keep_tracebacks: bool,
     pub routes: Vec<Route>,
+    /// Set where the gate is the site's OAuth provider.
+    pub oauth: Option<OAuth>,
+}
+
+/// The gate as the OAuth provider of one site.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OAuth {
+    /// The public origin of the gate for this site, `https://erp.example.com`, without a slash at its end.
+    pub issuer: Box<str>,
+    /// How users sign in; `None` where only `client_credentials` is of use.
+    pub sign_in: Option<SignIn>,
+    /// Whether confidential clients must use PKCE as well.
+    pub pkce_for_all: bool,
+    pub access_token_lifetime: Duration,
+    pub refresh_token_lifetime: Duration,
+    pub registration: Registration,
+    /// The widest scopes that a client may have that registered itself, or is described by a document.
+    pub registration_scopes: Scopes,
+    /// Whether a client may be described by a document at its id, a URL.
+    pub client_documents: bool,
+    /// Networks that such documents may lie in, though they are not public.
+    pub client_document_networks: Vec<IpNet>,
+    /// Who may sign for them besides the system's authorities.
+    pub client_document_ca: Vec<CertificateDer<'static>>,
+}
+
+/// What the gate is to Frappe: one OAuth client of the site.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignIn {
+    /// Frappe's own public origin, where browsers reach its sign-in page; without a slash at its end.
+    pub login_url: Box<str>,
+    pub client_id: Box<str>,
+    pub client_secret: Secret,
+    /// What the gate asks Frappe for; `all openid` unless configured.
+    pub scope: Box<str>,
+}
+
+/// Whether clients may register themselves (RFC 7591).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Registration {
+    Off,
+    /// With this initial access token.
+    Token(Secret),
+    /// Whoever comes, within tight limits.
+    Open,
 }
 
 /// How the upstream learns the user.
@@ -192,6 +237,8 @@ pub struct Site {
 pub enum Credential {
     /// The client's own token.
     Forward,
+    /// The site's own token of the user, kept with the grant.
+    Bearer,
     /// `key:secret`, sent as `Authorization: token key:secret` for a client that has none of its own.
     ApiKey(Secret),
 }

@@ -41,6 +41,8 @@ pub struct Exchange {
     pub site: Option<Arc<str>>,
     pub token: Option<TokenHash>,
     pub live: Option<Arc<Live>>,
+    /// Who an OAuth endpoint was spoken to for, where no token says it.
+    named: Named,
     pub subject: Subject,
     pub allowed: bool,
     /// Whether the answer is a no of the gate's own, be it the rules' or for want of an upstream.
@@ -60,6 +62,13 @@ pub struct Exchange {
     pub complete: bool,
 }
 
+#[derive(Default)]
+struct Named {
+    client: Option<Arc<str>>,
+    user: Option<Arc<str>>,
+    scopes: Option<Box<str>>,
+}
+
 /// What the operation was, in the words of the record.
 #[derive(Default)]
 pub struct Subject {
@@ -70,6 +79,11 @@ pub struct Subject {
 }
 
 impl Subject {
+    /// One of the gate's own OAuth endpoints.
+    pub fn endpoint(&mut self, name: &'static str) {
+        self.rpc = Some(name.into());
+    }
+
     pub fn of(operation: &Operation<'_>) -> Self {
         let doctypes = || operation.doctypes().collect::<Vec<_>>().join(", ").into_boxed_str();
         let mut subject = Self { effect: Some(operation.effect.as_str()), ..Self::default() };
@@ -102,6 +116,7 @@ impl Exchange {
             site: None,
             token: None,
             live: None,
+            named: Named::default(),
             subject: Subject::default(),
             allowed: false,
             refused: false,
@@ -120,6 +135,12 @@ impl Exchange {
     /// Remembers what the request would do.
     pub fn classified(&mut self, operation: &Operation<'_>) {
         self.subject = Subject::of(operation);
+    }
+
+    /// Remembers who spoke to an OAuth endpoint, for whom, and about what.
+    pub fn note(&mut self, client: Option<Arc<str>>, user: Option<Arc<str>>, scopes: Option<Box<str>>, token: Option<TokenHash>) {
+        self.named = Named { client, user, scopes };
+        self.token = token;
     }
 
     fn outcome(&self) -> Outcome {
@@ -148,10 +169,10 @@ impl Drop for Exchange {
             request_id: self.request_id.to_str().unwrap_or_default(),
             site: self.site.as_deref(),
             address: self.address_text.to_str().unwrap_or_default(),
-            client: record.map(|record| &*record.client),
-            user: record.map(|record| &*record.user),
+            client: record.map(|record| &*record.client).or(self.named.client.as_deref()),
+            user: record.map(|record| &*record.user).or(self.named.user.as_deref()),
             token,
-            scopes: record.map(|record| record.scopes.as_str()),
+            scopes: record.map(|record| record.scopes.as_str()).or(self.named.scopes.as_deref()),
             method: self.method.as_ref().map(Method::as_str),
             effect: self.subject.effect,
             doctype: self.subject.doctype.as_deref(),

@@ -79,6 +79,7 @@ impl Shared {
         match self.store.find_at(site, site_name, hash, Timestamp::from_unix(now.as_secs()), at).await {
             Ok(Lookup::Live(live)) => Ok(live),
             Ok(Lookup::Unknown(Unknown::Expired)) => Err(Rejection::TokenExpired),
+            Ok(Lookup::Unknown(Unknown::Revoked)) => Err(Rejection::TokenRevoked),
             Ok(Lookup::Unknown(Unknown::NoSuchClient | Unknown::OlderThanClient)) => Err(Rejection::ClientUnknown),
             Ok(Lookup::Unknown(Unknown::ClientDisabled)) => Err(Rejection::ClientDisabled),
             Ok(Lookup::Unknown(Unknown::NoSuchToken)) => Err(Rejection::TokenUnknown),

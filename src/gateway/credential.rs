@@ -22,13 +22,13 @@ const KEYS_MAX: u64 = 10_000;
 pub struct ClientKeys {
     store: Arc<dyn Store>,
     /// `None` where none can be opened.
-    seal: Option<SealKey>,
+    seal: Option<Arc<SealKey>>,
     known: Cache<(SiteId, Arc<str>), Option<HeaderValue>>,
 }
 
 impl ClientKeys {
     /// Keys are read again after `bound`, like everything else that can be taken back.
-    pub fn new(store: Arc<dyn Store>, seal: Option<SealKey>, bound: Duration) -> Self {
+    pub fn new(store: Arc<dyn Store>, seal: Option<Arc<SealKey>>, bound: Duration) -> Self {
         Self { store, seal, known: Cache::builder().max_capacity(KEYS_MAX).time_to_live(bound).build() }
     }
 
@@ -56,6 +56,7 @@ impl Worker {
     pub(super) async fn credential(&self, site: &Site, live: &Live, token: &AccessToken) -> Result<HeaderValue, Rejection> {
         match &site.credential {
             Credential::Forward => Ok(forward(token)),
+            Credential::Bearer => Err(Rejection::CredentialAway),
             Credential::ApiKey { of_site } => match self.shared.keys.of(site, &live.client.id).await {
                 Ok(of_client) => Ok(of_client.unwrap_or_else(|| of_site.clone())),
                 Err(error) => {

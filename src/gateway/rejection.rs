@@ -27,6 +27,8 @@ pub enum Rejection {
     AuthorizationInvalid(&'static str),
     TokenUnknown,
     TokenExpired,
+    /// Its user, its client or its grant was revoked since.
+    TokenRevoked,
     ClientDisabled,
     ClientUnknown,
     /// The store could not be asked: nobody knows whether the token is good.
@@ -59,6 +61,7 @@ impl Rejection {
             Self::AuthorizationInvalid(_) => "authorization_invalid",
             Self::TokenUnknown => "token_unknown",
             Self::TokenExpired => "token_expired",
+            Self::TokenRevoked => "token_revoked",
             Self::ClientDisabled => "client_disabled",
             Self::ClientUnknown => "client_unknown",
             Self::StoreAway => "store_unavailable",
@@ -105,6 +108,7 @@ impl Rejection {
             Self::AuthorizationInvalid(message) => unauthorized(message),
             Self::TokenUnknown => unauthorized("the token is not known here"),
             Self::TokenExpired => unauthorized("the token has expired"),
+            Self::TokenRevoked => unauthorized("the token was revoked"),
             Self::ClientDisabled => unauthorized("the client of the token is disabled"),
             Self::ClientUnknown => unauthorized("the client of the token is gone"),
             Self::StoreAway => {

@@ -33,6 +33,8 @@ pub struct Site {
 pub enum Credential {
     /// The client's own token goes on.
     Forward,
+    /// The site's own token of the user, kept with the grant.
+    Bearer,
     /// The API key of the client, or else this one, of the site.
     ApiKey { of_site: HeaderValue },
 }

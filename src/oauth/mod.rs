@@ -1,3 +1,11 @@
 //! How a grant is made: clients, and the requests that make grants of them. Pure, like `policy`, which it may import.
 
+pub mod authorization;
 pub mod client;
+pub mod error;
+pub mod parameters;
+pub mod pkce;
+pub mod records;
+pub mod redirect;
+pub mod scopes;
+pub mod token;

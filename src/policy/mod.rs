@@ -5,6 +5,7 @@
 //! A request becomes an [`operation::Operation`] (or a [`refusal::Refusal`]) in `classify`, out of what the readers below it
 //! understood of its path, query and body; `decision` holds the operation against a token's scopes.
 
+pub mod coverage;
 pub mod scope;
 pub mod time;
 pub mod token;

@@ -21,9 +21,11 @@ use foldhash::fast::RandomState;
 use moka::future::Cache;
 
 use crate::oauth::client::Client;
+use crate::oauth::records::void;
 use crate::policy::time::Timestamp;
 use crate::policy::token::{TokenHash, TokenRecord};
 use crate::store::flight::{Flights, Ticket};
+use crate::store::kept::Subject;
 use crate::store::{Settings, Store, StoreError};
 
 /// Seconds by which the clocks of a fleet may differ: a token that was issued longer than that before its client was created belongs to
@@ -81,6 +83,8 @@ pub enum Unknown {
     Expired,
     NoSuchClient,
     ClientDisabled,
+    /// Its client, its user or its grant was revoked since.
+    Revoked,
     /// Its client was deleted, and another made with the same id since.
     OlderThanClient,
 }
@@ -288,7 +292,14 @@ impl Knowledge {
         let Some(mut record) = self.store.token(&site_name, &key.hash).await? else {
             return Ok(Found::Unknown(Unknown::NoSuchToken));
         };
-        let client = match self.client(key.site, &site_name, &record.client, asked).await? {
+        let subjects =
+            [Subject::Client(&record.client), Subject::User(&record.user), Subject::Grant(record.grant.as_deref().unwrap_or(""))];
+        let subjects = if record.grant.is_some() { &subjects[..] } else { &subjects[..2] };
+        let (mark, client) = tokio::join!(self.store.mark(&site_name, subjects), self.client(key.site, &site_name, &record.client, asked));
+        if void(record.iat, mark?) {
+            return Ok(Found::Unknown(Unknown::Revoked));
+        }
+        let client = match client? {
             Found::Live(client) => client,
             Found::Unknown(why) => return Ok(Found::Unknown(why)),
         };

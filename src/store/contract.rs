@@ -30,14 +30,8 @@ pub fn token(client: &str, scopes: &str, exp: Timestamp) -> TokenRecord {
 
 pub fn client(id: &str) -> Client {
     Client {
-        v: RECORD_VERSION,
-        id: id.into(),
-        name: format!("The {id} app"),
-        scopes: Scopes::parse("read write").unwrap(),
-        enabled: true,
-        created: Timestamp::from_unix(1_600_000_000),
         secret: Some(TokenHash::of(b"secret")),
-        rate: None,
+        ..Client::new(id, &format!("The {id} app"), Scopes::parse("read write").unwrap(), Timestamp::from_unix(1_600_000_000))
     }
 }
 

@@ -5,6 +5,10 @@
 //!
 //! The file belongs to one process at a time. Expired tokens leave it in small batches, carried by the writes that come anyway.
 
+mod kept;
+#[cfg(test)]
+mod tests;
+
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::ops::RangeInclusive;
@@ -104,6 +108,7 @@ impl EmbeddedStore {
             transaction.open_table(EXPIRY)?;
             transaction.open_table(CLIENTS)?;
             transaction.open_table(CREDENTIALS)?;
+            kept::lay_out(&transaction)?;
             Ok(())
         };
         made().map_err(cannot)?;
@@ -384,6 +389,3 @@ impl Store for EmbeddedStore {
         "embedded"
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -7,6 +7,8 @@
 pub mod cached;
 pub mod embedded;
 mod flight;
+pub mod grants;
+pub mod kept;
 mod link;
 mod record;
 pub mod redis;
@@ -28,6 +30,7 @@ use crate::oauth::client::Client;
 use crate::policy::time::Timestamp;
 use crate::policy::token::{TokenHash, TokenRecord};
 use crate::store::embedded::EmbeddedStore;
+use crate::store::kept::{RecordStore, RevocationStore};
 use crate::store::redis::RedisStore;
 
 /// A store could not answer; says what was asked and why, for the operator's log. The gate answers 503.
@@ -76,7 +79,7 @@ pub trait CredentialStore: Send + Sync {
 
 /// Everything that one gate keeps.
 #[async_trait]
-pub trait Store: TokenStore + ClientStore + CredentialStore {
+pub trait Store: TokenStore + ClientStore + CredentialStore + RecordStore + RevocationStore {
     /// Asks for an answer, any answer: for `/readyz` and for the check before a port is open.
     async fn ping(&self) -> Result<(), StoreError>;
     /// `embedded` or `redis`.

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::oauth::client::Client;
 use crate::policy::token::{RECORD_VERSION, TokenHash, TokenRecord};
 use crate::store::StoreError;
+use crate::store::kept::{Kind, kept_name};
 
 /// The largest record that is read or written, in bytes. The largest honest one, with the longest scopes, is a sixth of it.
 const RECORD_BYTES_MAX: usize = 64 * 1024;
@@ -99,6 +100,17 @@ pub fn check_credential(site: &str, id: &str, sealed: &[u8]) -> Result<(), Store
         )));
     }
     Ok(())
+}
+
+/// A record of `kept`, as it is written.
+pub fn write_kept<T: Serialize>(site: &str, kind: Kind, id: &str, value: &T) -> Result<Vec<u8>, StoreError> {
+    check_site(site)?;
+    check_id(id)?;
+    write(&kept_name(site, kind, id), RECORD_VERSION, value)
+}
+
+pub fn read_kept<T: DeserializeOwned>(site: &str, kind: Kind, id: &str, json: &[u8]) -> Result<T, StoreError> {
+    read(|| kept_name(site, kind, id), json)
 }
 
 /// The version alone: asked where a record could not be read, so that an old build says that it is old.

@@ -8,9 +8,15 @@
 //! sg:<site>:client-tokens:<id>    sorted set of token hashes by `exp`
 //! ```
 //!
+//! and what `redis/kept.rs` adds.
+//!
 //! The last two are indexes, so that nothing ever scans keys. Index and key live in different Cluster slots, so no transaction spans
 //! them: the order of the writes does the work. An index entry is written before its key, and readers pass over entries without a key;
 //! so whatever breaks off half-way, no live token or client is missing from its index.
+
+mod kept;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
@@ -276,6 +282,3 @@ impl Store for RedisStore {
         "redis"
     }
 }
-
-#[cfg(test)]
-mod tests;

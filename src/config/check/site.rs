@@ -84,6 +84,7 @@ fn site(section: &Section<'_>, defaults: &Settings, scopes: &[NamedScope]) -> Op
         request_headers,
         keep_tracebacks,
         routes,
+        oauth: None,
     };
     Some(Read { site, name: section.origin_of("name"), hosts })
 }

@@ -8,6 +8,7 @@ use tokio::sync::Semaphore;
 
 use crate::oauth::client::ClientRate;
 use crate::store::contract::{PATIENCE, client, embedded, hash, token};
+use crate::store::kept::{Kind, RecordStore, RevocationStore, Set, Subject};
 use crate::store::{Backend, ClientStore, CredentialStore, TokenStore};
 
 use super::*;
@@ -123,6 +124,57 @@ impl CredentialStore for Watched {
 
     async fn delete_credential(&self, site: &str, id: &str) -> Result<bool, StoreError> {
         self.store.delete_credential(site, id).await
+    }
+}
+
+#[async_trait]
+impl RecordStore for Watched {
+    async fn record(&self, site: &str, kind: Kind, id: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        self.store.record(site, kind, id).await
+    }
+
+    async fn create_record(&self, site: &str, kind: Kind, id: &str, json: &[u8], expires: Option<Timestamp>) -> Result<bool, StoreError> {
+        self.store.create_record(site, kind, id, json, expires).await
+    }
+
+    async fn swap_record(
+        &self,
+        site: &str,
+        kind: Kind,
+        id: &str,
+        old: &[u8],
+        new: &[u8],
+        expires: Option<Timestamp>,
+    ) -> Result<bool, StoreError> {
+        self.store.swap_record(site, kind, id, old, new, expires).await
+    }
+
+    async fn delete_record(&self, site: &str, kind: Kind, id: &str) -> Result<bool, StoreError> {
+        self.store.delete_record(site, kind, id).await
+    }
+
+    async fn enter(&self, site: &str, set: Set, of: &str, member: &str) -> Result<(), StoreError> {
+        self.store.enter(site, set, of, member).await
+    }
+
+    async fn leave(&self, site: &str, set: Set, of: &str, member: &str) -> Result<(), StoreError> {
+        self.store.leave(site, set, of, member).await
+    }
+
+    async fn members(&self, site: &str, set: Set, of: &str) -> Result<Vec<String>, StoreError> {
+        self.store.members(site, set, of).await
+    }
+}
+
+#[async_trait]
+impl RevocationStore for Watched {
+    async fn revoke(&self, site: &str, subject: Subject<'_>, at: Timestamp) -> Result<(), StoreError> {
+        self.store.revoke(site, subject, at).await
+    }
+
+    async fn mark(&self, site: &str, subjects: &[Subject<'_>]) -> Result<Option<Timestamp>, StoreError> {
+        self.broken()?;
+        self.store.mark(site, subjects).await
     }
 }
 

@@ -1,0 +1,183 @@
+//! The OAuth 2 provider of a site: its endpoints, at Frappe's URLs and at short ones, and the pages that users see.
+//!
+//! Each handler reads a request, asks the rule books in `oauth/`, exchanges records in the store, and answers. Whatever happens ends in
+//! one audit record, like every request.
+
+pub mod authorize;
+pub mod call;
+pub mod callback;
+pub mod clients;
+pub mod consent;
+pub mod endpoint;
+pub mod grants;
+pub mod introspect;
+pub mod issuer;
+pub mod keys;
+pub mod metadata;
+pub mod page;
+pub mod register;
+pub mod revoke;
+pub mod signout;
+pub mod token;
+pub mod userinfo;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::header::RETRY_AFTER;
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+
+use crate::audit;
+use crate::authserver::call::{Answer, Call, Failure, Note};
+use crate::authserver::endpoint::Endpoint;
+use crate::authserver::issuer::Issuer;
+use crate::exchange::Exchange;
+use crate::exchange::answer::{Reached, own};
+use crate::exchange::body::GateBody;
+use crate::exchange::held::Bodies;
+use crate::exchange::{rate, read};
+use crate::limiter::{Addresses, Clock};
+use crate::oauth::error::{ErrorCode, OAuthError};
+use crate::policy::time::Timestamp;
+use crate::store::Store;
+use crate::store::cached::CachedStore;
+use crate::store::seal::SealKey;
+use crate::telemetry::Complaints;
+use crate::upstream::{Via, WorkerUpstreams};
+
+/// Bytes of a form or a registration.
+const BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// Time for them to come.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a client should wait before it asks again when the store is away, in seconds.
+const AWAY_RETRY_SECONDS: u64 = 2;
+
+/// What all workers share.
+pub struct Shared {
+    pub store: Arc<dyn Store>,
+    pub cached: Arc<CachedStore>,
+    /// `None` where the operator set none; then there is no sign-in.
+    pub seal: Option<Arc<SealKey>>,
+    pub bodies: Arc<Bodies>,
+    pub clock: Clock,
+    pub complaints: Arc<Complaints>,
+    /// Requests from one address, whatever they ask for: the same cells as the gateway's.
+    pub addresses: Option<Arc<Addresses>>,
+    /// Failed authentications of one address: the same cells as the gateway's.
+    pub failures: Option<Arc<Addresses>>,
+}
+
+/// The authorization server as one worker thread runs it.
+pub struct Worker {
+    pub shared: Arc<Shared>,
+    pub upstreams: Arc<WorkerUpstreams>,
+}
+
+impl Worker {
+    /// Answers one request to an endpoint of `issuer`, whatever it takes.
+    pub async fn serve(
+        &self,
+        issuer: &Issuer,
+        endpoint: Endpoint,
+        _via: &Via,
+        request: Request<Incoming>,
+        mut exchange: Box<Exchange>,
+    ) -> Response<GateBody> {
+        let (parts, body) = request.into_parts();
+        exchange.subject.endpoint(endpoint.name());
+        let answered = async {
+            let nanos = self.shared.clock.nanos(exchange.started);
+            if let Some(addresses) = &self.shared.addresses {
+                addresses.count(exchange.address, nanos).map_err(Failure::Limited)?;
+            }
+            let mut held = self.shared.bodies.share();
+            let body = if parts.method == Method::POST {
+                let read = read::whole(body, BODY_BYTES_MAX, BODY_TIMEOUT, &mut held, &mut exchange.bytes_in).await;
+                read.map_err(|_| OAuthError::request("the body is too large, too slow, or broke off"))?
+            } else {
+                Bytes::new()
+            };
+            let mut call = Call {
+                endpoint,
+                issuer,
+                shared: &self.shared,
+                upstream: self.upstreams.site(issuer.upstream),
+                method: &parts.method,
+                query: parts.uri.query().unwrap_or_default(),
+                headers: &parts.headers,
+                body,
+                address: exchange.address,
+                now: Timestamp::from_unix(audit::now().as_secs()),
+                note: Note::default(),
+            };
+            let answer = answer(&mut call).await;
+            exchange.note(call.note.client, call.note.user, call.note.scopes, call.note.token);
+            answer
+        };
+        let answer = match answered.await {
+            Ok(answer) => answer,
+            Err(failure) => fail(&self.shared, issuer, &failure),
+        };
+        exchange.allowed = !answer.refused;
+        exchange.refused = answer.refused;
+        exchange.reason = answer.reason;
+        own(Reached::Own(answer.status, answer.headers, answer.body), exchange, parts.method == Method::HEAD)
+    }
+}
+
+/// The handler of each endpoint.
+async fn answer(call: &mut Call<'_>) -> Result<Answer, Failure> {
+    let allowed = call
+        .endpoint
+        .methods()
+        .split(", ")
+        .any(|method| method == call.method.as_str() || (method == "GET" && call.method == Method::HEAD));
+    if !allowed {
+        return Ok(Answer::method_not_allowed(call.endpoint));
+    }
+    match call.endpoint {
+        Endpoint::Authorize => Box::pin(authorize::answer(call)).await,
+        Endpoint::Consent => Box::pin(consent::answer(call)).await,
+        Endpoint::Callback => Box::pin(callback::answer(call)).await,
+        Endpoint::Grants => Box::pin(grants::answer(call)).await,
+        Endpoint::SignOut => Box::pin(signout::answer(call)).await,
+        Endpoint::Style => Box::pin(page::answer(call)).await,
+        Endpoint::Token => Box::pin(token::answer(call)).await,
+        Endpoint::Revoke => Box::pin(revoke::answer(call)).await,
+        Endpoint::Introspect => Box::pin(introspect::answer(call)).await,
+        Endpoint::Userinfo => Box::pin(userinfo::answer(call)).await,
+        Endpoint::Register => Box::pin(register::answer(call)).await,
+        Endpoint::Jwks => Box::pin(keys::answer(call)).await,
+        Endpoint::Metadata | Endpoint::ProtectedResource => Box::pin(metadata::answer(call)).await,
+    }
+}
+
+/// The answer where a handler has none.
+fn fail(shared: &Shared, issuer: &Issuer, failure: &Failure) -> Answer {
+    match failure {
+        Failure::OAuth(error) => Answer::error(error, &issuer.name),
+        Failure::Store(error) => {
+            shared.complaints.utter(&format!("the OAuth endpoints cannot ask the store: {error}"));
+            let error = OAuthError::new(ErrorCode::TemporarilyUnavailable, "nothing can be issued or checked at the moment; try again");
+            Answer::error(&error, &issuer.name).with(RETRY_AFTER, HeaderValue::from(AWAY_RETRY_SECONDS))
+        }
+        Failure::Limited(too_many) => {
+            let error = OAuthError::new(ErrorCode::TemporarilyUnavailable, "too many requests; try again later");
+            let mut answer = Answer::error(&error, &issuer.name).refused("rate_address");
+            answer.status = StatusCode::TOO_MANY_REQUESTS;
+            rate::limited(&mut answer.headers, "address", too_many);
+            answer
+        }
+    }
+}
+
+impl Shared {
+    /// The present instant, for limits.
+    pub fn nanos(&self) -> u64 {
+        self.clock.nanos(Instant::now())
+    }
+}

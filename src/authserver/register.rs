@@ -1,0 +1,8 @@
+//! Dynamic registration (RFC 7591).
+
+use crate::authserver::call::{Answer, Call, Failure};
+use crate::oauth::error::{ErrorCode, OAuthError};
+
+pub async fn answer(_call: &mut Call<'_>) -> Result<Answer, Failure> {
+    Err(OAuthError::new(ErrorCode::ServerError, "not built").into())
+}

@@ -1,0 +1,4 @@
+//! Fetches public documents.
+
+/// A fetcher.
+pub struct Fetcher;
