@@ -15,6 +15,7 @@ pub mod exchange;
 pub mod audit;
 pub mod limiter;
 pub mod listener;
+pub mod outbound;
 pub mod store;
 pub mod upstream;
 
