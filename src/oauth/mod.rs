@@ -4,6 +4,7 @@ pub mod authorization;
 pub mod client;
 pub mod document;
 pub mod error;
+pub mod origin;
 pub mod parameters;
 pub mod pkce;
 pub mod records;
