@@ -10,6 +10,7 @@ mod flight;
 pub mod grants;
 pub mod kept;
 mod link;
+pub mod origins;
 mod record;
 pub mod redis;
 pub mod seal;
@@ -18,7 +19,7 @@ pub mod seal;
 mod contract;
 #[cfg(test)]
 #[path = "../../tests/support/redis.rs"]
-mod redis_server;
+pub(crate) mod redis_server;
 
 use std::fmt;
 use std::sync::Arc;

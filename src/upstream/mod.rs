@@ -212,4 +212,4 @@ impl WorkerUpstreams {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
