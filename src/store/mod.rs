@@ -10,6 +10,7 @@ mod flight;
 pub mod grants;
 pub mod kept;
 mod link;
+pub mod origins;
 mod record;
 pub mod redis;
 pub mod seal;
