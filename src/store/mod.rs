@@ -6,7 +6,7 @@
 
 pub mod cached;
 pub mod embedded;
-mod flight;
+pub mod flight;
 pub mod grants;
 pub mod kept;
 mod link;

@@ -55,11 +55,13 @@ impl Origins {
         if let Some(known) = self.known.get(&key).await {
             return Ok(known);
         }
-        let look_up = |_ticket| {
+        let look_up = |ticket| {
             let (store, known, name, origin) = (self.store.clone(), self.known.clone(), site_name.to_owned(), origin.to_owned());
             async move {
                 let answer = allowed(&*store, &name, &origin).await?;
                 known.insert(key, answer).await;
+                // Until here the flight is open to others.
+                drop(ticket);
                 Ok(answer)
             }
         };
