@@ -2,6 +2,7 @@
 
 pub mod authorization;
 pub mod client;
+pub mod document;
 pub mod error;
 pub mod parameters;
 pub mod pkce;
