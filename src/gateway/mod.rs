@@ -262,3 +262,6 @@ fn only<'a>(headers: &'a HeaderMap, name: &HeaderName, shown: &'static str) -> R
 fn quota_of(rate: ClientRate) -> Quota {
     Quota { requests: rate.requests, period: std::time::Duration::from_secs(u64::from(rate.seconds)), burst: rate.burst }
 }
+
+#[cfg(test)]
+mod tests;

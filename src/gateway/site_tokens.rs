@@ -402,6 +402,3 @@ fn away(holder: &Holder, why: &dyn Display) -> Lost {
 fn now() -> Timestamp {
     Timestamp::from_unix(audit::now().as_secs())
 }
-
-#[cfg(test)]
-mod tests;

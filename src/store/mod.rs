@@ -16,10 +16,10 @@ pub mod redis;
 pub mod seal;
 
 #[cfg(test)]
-mod contract;
+pub(crate) mod contract;
 #[cfg(test)]
 #[path = "../../tests/support/redis.rs"]
-mod redis_server;
+pub(crate) mod redis_server;
 
 use std::fmt;
 use std::sync::Arc;
