@@ -68,6 +68,15 @@ where
         }
     }
 
+    /// Starts the look-up of `key`, unless one is under way, and leaves it to itself.
+    pub fn launch<F, Fut>(&self, key: K, now: u64, look_up: F)
+    where
+        F: FnOnce(Ticket<K, V>) -> Fut,
+        Fut: Future<Output = Result<V, StoreError>> + Send + 'static,
+    {
+        let _ = self.board(key, now, look_up);
+    }
+
     fn board<F, Fut>(&self, key: K, now: u64, look_up: F) -> (u64, watch::Receiver<Option<Result<V, StoreError>>>)
     where
         F: FnOnce(Ticket<K, V>) -> Fut,
