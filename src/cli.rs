@@ -22,6 +22,8 @@ use crate::config;
 use crate::config::checked::Config;
 use crate::config::quantity::{Pace, parse_pace, parse_time};
 use crate::config::report::{ConfigError, Warning};
+use crate::oauth::client::GrantType;
+use crate::wording::alike;
 
 /// Where the config is, unless `--config` or the variable says otherwise.
 const CONFIG_PATH: &str = "/etc/scopegate/scopegate.toml";
@@ -39,6 +41,8 @@ pub fn run() -> ExitCode {
         Command::Check(check) => check::run(&check),
         Command::Client(client) => administer::client(client),
         Command::Token(token) => administer::token(token),
+        Command::Grant(grant) => administer::grant(grant),
+        Command::User(user) => administer::user(user),
         Command::Explain(explain) => explain::run(&explain),
         Command::Status(status) => administer::status(&status),
     };
@@ -75,6 +79,10 @@ enum Command {
     Client(Client),
     /// Tokens: issue, look at, revoke
     Token(Token),
+    /// Grants: what users let apps do
+    Grant(Grant),
+    /// Users: end everything that was issued for one
+    User(User),
     /// Say what a request would do, which scopes allow it, and what is decided, without sending it
     Explain(Explain),
     /// Ask the running gate how it is
@@ -175,7 +183,7 @@ struct Client {
 enum ClientCommand {
     /// Register an app, with the widest scopes that its tokens may carry
     #[command(
-        after_help = "Examples:\n  scopegate client create --name \"Web shop\" --scopes \"read write:sales-order\" --rate 600/1m\n  scopegate client create --name ETL --scopes read --api-key-file /root/etl.key\n\nThe secret is shown once."
+        after_help = "Examples:\n  scopegate client create --name \"Web shop\" --scopes \"read write:sales-order\" --rate 600/1m\n  scopegate client create --name ETL --scopes read --api-key-file /root/etl.key\n  scopegate client create --name Shop --scopes \"read write\" --redirect-uri https://shop.example.com/callback\n  scopegate client create --name Mobile --scopes read --public --redirect-uri com.example.app:/callback\n  scopegate client create --name Sync --scopes read --grant-type client_credentials --user sync@example.com\n\nWith a redirect URI and no grant type it gets authorization_code and refresh_token. The secret is shown once."
     )]
     Create(CreateClient),
     /// List the clients of a site
@@ -184,9 +192,9 @@ enum ClientCommand {
     /// Show one client
     #[command(after_help = "Example:\n  scopegate client show web-shop")]
     Show(OneClient),
-    /// Change its name, scopes, rate or API key; its secret and its tokens stay
+    /// Change what is named; its secret and its tokens stay
     #[command(
-        after_help = "Examples:\n  scopegate client update web-shop --scopes \"read write:sales-order\"\n  scopegate client update web-shop --rate 600/1m\n  scopegate client update etl --api-key-file /root/etl.key\n\nFewer scopes bind the tokens that it has already. More scopes do not widen them: issue new ones."
+        after_help = "Examples:\n  scopegate client update web-shop --scopes \"read write:sales-order\"\n  scopegate client update web-shop --rate 600/1m\n  scopegate client update etl --api-key-file /root/etl.key\n  scopegate client update web-shop --redirect-uri https://shop.example.com/callback --redirect-uri https://test.example.com/callback\n  scopegate client update web-shop --origin https://shop.example.com --ask-consent\n\nWhat can be given more than once takes the place of all that was there. Fewer scopes bind the tokens that it has already. More scopes do not widen them: issue new ones."
     )]
     Update(UpdateClient),
     /// Let none of its tokens through, until it is enabled again
@@ -195,9 +203,11 @@ enum ClientCommand {
     /// Let its tokens through again
     #[command(after_help = "Example:\n  scopegate client enable web-shop")]
     Enable(OneClient),
-    /// Give it another secret; tokens stay
-    #[command(after_help = "Example:\n  scopegate client rotate-secret web-shop")]
-    RotateSecret(OneClient),
+    /// Give it another secret; tokens stay unless they are to end as well
+    #[command(
+        after_help = "Examples:\n  scopegate client rotate-secret web-shop --overlap 1h        while the app is given the new one\n  scopegate client rotate-secret web-shop --revoke-tokens     after a leak\n\nThe new secret is shown once."
+    )]
+    RotateSecret(RotateSecret),
     /// Remove it, and with it all that its tokens are worth
     #[command(after_help = "Example:\n  scopegate client delete web-shop")]
     Delete(OneClient),
@@ -210,6 +220,18 @@ struct OneClient {
     id: String,
     #[command(flatten)]
     place: Place,
+}
+
+#[derive(Debug, Args)]
+struct RotateSecret {
+    #[command(flatten)]
+    which: OneClient,
+    /// How long the secret before still counts, like 30m, 1h or 7d, at most 30d; not at all unless given
+    #[arg(long, value_name = "TIME", value_parser = whole_seconds)]
+    overlap: Option<u64>,
+    /// End all its tokens and grants as well
+    #[arg(long)]
+    revoke_tokens: bool,
 }
 
 #[derive(Debug, Args)]
@@ -237,10 +259,31 @@ struct CreateClient {
     /// A file with `key:secret` of the Frappe user that it acts as, in place of the site's; `-` for standard input
     #[arg(long, value_name = "FILE")]
     api_key_file: Option<PathBuf>,
+    /// Where a browser may be sent with a code; may be given more than once
+    #[arg(long = "redirect-uri", value_name = "URI")]
+    redirect_uris: Vec<String>,
+    /// How it may come by tokens: authorization_code, refresh_token or client_credentials; may be given more than once
+    #[arg(long = "grant-type", value_name = "TYPE", value_parser = grant_type)]
+    grant_types: Vec<GrantType>,
+    /// What it gets when it asks for no scope [default: all that it may have]
+    #[arg(long, value_name = "SCOPES")]
+    default_scopes: Option<String>,
+    /// Do not ask its users: for an app of your own
+    #[arg(long)]
+    skip_consent: bool,
+    /// An origin whose pages may call the API and the OAuth endpoints, like https://app.example.com; may be given more than once
+    #[arg(long = "origin", value_name = "ORIGIN")]
+    origins: Vec<String>,
+    /// The user that its client_credentials tokens speak for [default: itself, under its id]
+    #[arg(long, value_name = "USER")]
+    user: Option<String>,
 }
 
 #[derive(Debug, Args)]
-#[group(id = "change", required = true, multiple = true, args = ["name", "scopes", "rate", "no_rate", "api_key_file", "no_api_key"])]
+#[group(id = "change", required = true, multiple = true, args = [
+    "name", "scopes", "rate", "no_rate", "api_key_file", "no_api_key", "redirect_uris", "no_redirect_uris", "grant_types", "no_grant_types",
+    "default_scopes", "no_default_scopes", "skip_consent", "ask_consent", "origins", "no_origins", "user", "no_user",
+])]
 struct UpdateClient {
     /// The client's id
     #[arg(value_name = "CLIENT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
@@ -268,6 +311,42 @@ struct UpdateClient {
     /// The site's API key, in place of its own
     #[arg(long, conflicts_with = "api_key_file")]
     no_api_key: bool,
+    /// Where a browser may be sent with a code; may be given more than once
+    #[arg(long = "redirect-uri", value_name = "URI")]
+    redirect_uris: Vec<String>,
+    /// No redirect URI any more
+    #[arg(long, conflicts_with = "redirect_uris")]
+    no_redirect_uris: bool,
+    /// How it may come by tokens: authorization_code, refresh_token or client_credentials; may be given more than once
+    #[arg(long = "grant-type", value_name = "TYPE", value_parser = grant_type)]
+    grant_types: Vec<GrantType>,
+    /// No tokens but those that an operator issues
+    #[arg(long, conflicts_with = "grant_types")]
+    no_grant_types: bool,
+    /// What it gets when it asks for no scope
+    #[arg(long, value_name = "SCOPES")]
+    default_scopes: Option<String>,
+    /// All that it may have, when it asks for no scope
+    #[arg(long, conflicts_with = "default_scopes")]
+    no_default_scopes: bool,
+    /// Do not ask its users: for an app of your own
+    #[arg(long)]
+    skip_consent: bool,
+    /// Ask each of its users
+    #[arg(long, conflicts_with = "skip_consent")]
+    ask_consent: bool,
+    /// An origin whose pages may call the API and the OAuth endpoints, like https://app.example.com; may be given more than once
+    #[arg(long = "origin", value_name = "ORIGIN")]
+    origins: Vec<String>,
+    /// No origin any more
+    #[arg(long, conflicts_with = "origins")]
+    no_origins: bool,
+    /// The user that its client_credentials tokens speak for
+    #[arg(long, value_name = "USER")]
+    user: Option<String>,
+    /// Itself, under its id, is who they speak for
+    #[arg(long, conflicts_with = "user")]
+    no_user: bool,
 }
 
 #[derive(Debug, Args)]
@@ -371,6 +450,75 @@ struct ListTokens {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "Example:\n  scopegate grant list --user sam@example.com")]
+struct Grant {
+    #[command(subcommand)]
+    command: GrantCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum GrantCommand {
+    /// List the grants of a user or to a client, newest first
+    #[command(
+        after_help = "Examples:\n  scopegate grant list --user sam@example.com\n  scopegate grant list --client web-shop --json\n\nOnes that ended are listed for about two weeks."
+    )]
+    List(ListGrants),
+    /// Show one grant
+    #[command(after_help = "Example:\n  scopegate grant show 4f1c9a7d2b60\n\nIds are shown by `grant list`.")]
+    Show(OneGrant),
+    /// End a grant and all its tokens; the app must ask the user again
+    #[command(after_help = "Example:\n  scopegate grant revoke 4f1c9a7d2b60")]
+    Revoke(OneGrant),
+}
+
+#[derive(Debug, Args)]
+#[group(id = "whose", required = true, multiple = true, args = ["client", "user"])]
+struct ListGrants {
+    #[command(flatten)]
+    place: Place,
+    /// The id of the client that they are to
+    #[arg(long, value_name = "ID", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    client: Option<String>,
+    /// The user that they are of, as Frappe knows him
+    #[arg(long, value_name = "USER", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    user: Option<String>,
+}
+
+#[derive(Debug, Args)]
+struct OneGrant {
+    /// The grant's id
+    #[arg(value_name = "GRANT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    id: String,
+    #[command(flatten)]
+    place: Place,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  scopegate user revoke sam@example.com")]
+struct User {
+    #[command(subcommand)]
+    command: UserCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum UserCommand {
+    /// End every token, grant and sign-in of a user, whatever the client
+    #[command(
+        after_help = "Example:\n  scopegate user revoke sam@example.com\n\nThe user can sign in again afterwards: disable the user in Frappe first."
+    )]
+    Revoke(OneUser),
+}
+
+#[derive(Debug, Args)]
+struct OneUser {
+    /// The user, as Frappe knows him
+    #[arg(value_name = "USER", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    user: String,
+    #[command(flatten)]
+    place: Place,
+}
+
+#[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  scopegate explain GET \"/api/resource/Sales Order?limit_page_length=5\" --scope read:sales-order\n  scopegate explain POST /api/method/frappe.client.delete --body '-' --scope write <<< '{\"doctype\":\"Lead\",\"name\":\"L-1\"}'\n\nIt needs no running gate, store or certificate, and without a config it explains the built-in rules."
 )]
@@ -408,6 +556,14 @@ struct Status {
     /// Print JSON
     #[arg(long)]
     json: bool,
+}
+
+fn grant_type(text: &str) -> Result<GrantType, String> {
+    let known = || GrantType::ALL.into_iter().map(GrantType::as_str);
+    GrantType::parse(text).ok_or_else(|| match alike(text, known()) {
+        Some(similar) => format!("`{text}` is not a grant type; did you mean `{similar}`?"),
+        None => format!("`{text}` is not a grant type here; write {}", known().collect::<Vec<_>>().join(", ")),
+    })
 }
 
 fn whole_seconds(text: &str) -> Result<u64, String> {
@@ -515,6 +671,31 @@ mod tests {
             "token inspect abc --hash def",
             "token revoke --hash a --token-file b",
             "token list",
+            "client create --name x --scopes read --grant-type implicit",
+            "client create --name x --scopes read --grant-type password",
+            "client create --name x --scopes read --redirect-uri",
+            "client create --name x --scopes read --ask-consent",
+            "client create --name x --scopes read --client-secret x",
+            "client update a --skip-consent --ask-consent",
+            "client update a --redirect-uri https://a.example/cb --no-redirect-uris",
+            "client update a --grant-type refresh_token --no-grant-types",
+            "client update a --origin https://a.example --no-origins",
+            "client update a --user b --no-user",
+            "client update a --default-scopes read --no-default-scopes",
+            "client rotate-secret",
+            "client rotate-secret a --overlap 1",
+            "client rotate-secret a --overlap 0s",
+            "client rotate-secret a --secret x",
+            "grant",
+            "grant list",
+            "grant list --json",
+            "grant list --user",
+            "grant show",
+            "grant revoke",
+            "grant revoke a b",
+            "user",
+            "user revoke",
+            "user revoke a b",
             "explain GET",
             "explain GET / --content-type text/plain",
             "demo --port 65536",
