@@ -5,8 +5,11 @@
 
 mod administer;
 mod check;
+mod client;
 mod explain;
+mod grant;
 mod input;
+mod token;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -18,12 +21,13 @@ use crate::admin::terminal::complain;
 use crate::app;
 use crate::app::Failure;
 use crate::app::demo::DemoOptions;
+use crate::cli::client::Client;
+use crate::cli::grant::{Grant, User};
+use crate::cli::token::Token;
 use crate::config;
 use crate::config::checked::Config;
-use crate::config::quantity::{Pace, parse_pace, parse_time};
+use crate::config::quantity::parse_time;
 use crate::config::report::{ConfigError, Warning};
-use crate::oauth::client::GrantType;
-use crate::wording::alike;
 
 /// Where the config is, unless `--config` or the variable says otherwise.
 const CONFIG_PATH: &str = "/etc/scopegate/scopegate.toml";
@@ -159,7 +163,7 @@ struct Check {
     json: bool,
 }
 
-/// What every command on clients and tokens takes.
+/// What every command on clients, tokens, grants and users takes.
 #[derive(Debug, Args)]
 struct Place {
     #[command(flatten)]
@@ -170,352 +174,6 @@ struct Place {
     /// Print JSON
     #[arg(long)]
     json: bool,
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "Example:\n  scopegate client create --name \"Web shop\" --scopes \"read write:sales-order\"")]
-struct Client {
-    #[command(subcommand)]
-    command: ClientCommand,
-}
-
-#[derive(Debug, Subcommand)]
-enum ClientCommand {
-    /// Register an app, with the widest scopes that its tokens may carry
-    #[command(
-        after_help = "Examples:\n  scopegate client create --name \"Web shop\" --scopes \"read write:sales-order\" --rate 600/1m\n  scopegate client create --name ETL --scopes read --api-key-file /root/etl.key\n  scopegate client create --name Shop --scopes \"read write\" --redirect-uri https://shop.example.com/callback\n  scopegate client create --name Mobile --scopes read --public --redirect-uri com.example.app:/callback\n  scopegate client create --name Sync --scopes read --grant-type client_credentials --user sync@example.com\n\nWith a redirect URI and no grant type it gets authorization_code and refresh_token. The secret is shown once."
-    )]
-    Create(CreateClient),
-    /// List the clients of a site
-    #[command(after_help = "Example:\n  scopegate client list --json")]
-    List(Place),
-    /// Show one client
-    #[command(after_help = "Example:\n  scopegate client show web-shop")]
-    Show(OneClient),
-    /// Change what is named; its secret and its tokens stay
-    #[command(
-        after_help = "Examples:\n  scopegate client update web-shop --scopes \"read write:sales-order\"\n  scopegate client update web-shop --rate 600/1m\n  scopegate client update etl --api-key-file /root/etl.key\n  scopegate client update web-shop --redirect-uri https://shop.example.com/callback --redirect-uri https://test.example.com/callback\n  scopegate client update web-shop --origin https://shop.example.com --ask-consent\n\nWhat can be given more than once takes the place of all that was there. Fewer scopes bind the tokens that it has already. More scopes do not widen them: issue new ones."
-    )]
-    Update(UpdateClient),
-    /// Let none of its tokens through, until it is enabled again
-    #[command(after_help = "Example:\n  scopegate client disable web-shop")]
-    Disable(OneClient),
-    /// Let its tokens through again
-    #[command(after_help = "Example:\n  scopegate client enable web-shop")]
-    Enable(OneClient),
-    /// Give it another secret; tokens stay unless they are to end as well
-    #[command(
-        after_help = "Examples:\n  scopegate client rotate-secret web-shop --overlap 1h        while the app is given the new one\n  scopegate client rotate-secret web-shop --revoke-tokens     after a leak\n\nThe new secret is shown once."
-    )]
-    RotateSecret(RotateSecret),
-    /// Remove it, and with it all that its tokens are worth
-    #[command(after_help = "Example:\n  scopegate client delete web-shop")]
-    Delete(OneClient),
-}
-
-#[derive(Debug, Args)]
-struct OneClient {
-    /// The client's id
-    #[arg(value_name = "CLIENT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
-    id: String,
-    #[command(flatten)]
-    place: Place,
-}
-
-#[derive(Debug, Args)]
-struct RotateSecret {
-    #[command(flatten)]
-    which: OneClient,
-    /// How long the secret before still counts, like 30m, 1h or 7d, at most 30d; not at all unless given
-    #[arg(long, value_name = "TIME", value_parser = whole_seconds)]
-    overlap: Option<u64>,
-    /// End all its tokens and grants as well
-    #[arg(long)]
-    revoke_tokens: bool,
-}
-
-#[derive(Debug, Args)]
-struct CreateClient {
-    #[command(flatten)]
-    place: Place,
-    /// What people call the app
-    #[arg(long)]
-    name: String,
-    /// The widest scopes that its tokens may carry, separated by spaces: read, write, delete, all, read:sales-order, call:my_app.*
-    #[arg(long, visible_alias = "scope", value_name = "SCOPES")]
-    scopes: String,
-    /// Its id; random unless given
-    #[arg(long, value_name = "ID")]
-    id: Option<String>,
-    /// An app that cannot keep a secret, such as one in a browser; it gets none
-    #[arg(long)]
-    public: bool,
-    /// Its own rate in place of the configured one, like 600/1m
-    #[arg(long, value_parser = parse_pace)]
-    rate: Option<Pace>,
-    /// How many requests of the rate may come at once [default: all of it, at most 1000]
-    #[arg(long, requires = "rate", value_parser = clap::value_parser!(u32).range(1..))]
-    burst: Option<u32>,
-    /// A file with `key:secret` of the Frappe user that it acts as, in place of the site's; `-` for standard input
-    #[arg(long, value_name = "FILE")]
-    api_key_file: Option<PathBuf>,
-    /// Where a browser may be sent with a code; may be given more than once
-    #[arg(long = "redirect-uri", value_name = "URI")]
-    redirect_uris: Vec<String>,
-    /// How it may come by tokens: authorization_code, refresh_token or client_credentials; may be given more than once
-    #[arg(long = "grant-type", value_name = "TYPE", value_parser = grant_type)]
-    grant_types: Vec<GrantType>,
-    /// What it gets when it asks for no scope [default: all that it may have]
-    #[arg(long, value_name = "SCOPES")]
-    default_scopes: Option<String>,
-    /// Do not ask its users: for an app of your own
-    #[arg(long)]
-    skip_consent: bool,
-    /// An origin whose pages may call the API and the OAuth endpoints, like https://app.example.com; may be given more than once
-    #[arg(long = "origin", value_name = "ORIGIN")]
-    origins: Vec<String>,
-    /// The user that its client_credentials tokens speak for [default: itself, under its id]
-    #[arg(long, value_name = "USER")]
-    user: Option<String>,
-}
-
-#[derive(Debug, Args)]
-#[group(id = "change", required = true, multiple = true, args = [
-    "name", "scopes", "rate", "no_rate", "api_key_file", "no_api_key", "redirect_uris", "no_redirect_uris", "grant_types", "no_grant_types",
-    "default_scopes", "no_default_scopes", "skip_consent", "ask_consent", "origins", "no_origins", "user", "no_user",
-])]
-struct UpdateClient {
-    /// The client's id
-    #[arg(value_name = "CLIENT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
-    id: String,
-    #[command(flatten)]
-    place: Place,
-    /// What people call the app
-    #[arg(long)]
-    name: Option<String>,
-    /// The widest scopes that its tokens may carry, in place of those it has
-    #[arg(long, visible_alias = "scope", value_name = "SCOPES")]
-    scopes: Option<String>,
-    /// A rate of its own, like 600/1m
-    #[arg(long, value_parser = parse_pace)]
-    rate: Option<Pace>,
-    /// How many requests of the rate may come at once [default: all of it, at most 1000]
-    #[arg(long, requires = "rate", value_parser = clap::value_parser!(u32).range(1..))]
-    burst: Option<u32>,
-    /// The configured rate, in place of its own
-    #[arg(long, conflicts_with = "rate")]
-    no_rate: bool,
-    /// A file with `key:secret` of the Frappe user that it acts as from now on; `-` for standard input
-    #[arg(long, value_name = "FILE")]
-    api_key_file: Option<PathBuf>,
-    /// The site's API key, in place of its own
-    #[arg(long, conflicts_with = "api_key_file")]
-    no_api_key: bool,
-    /// Where a browser may be sent with a code; may be given more than once
-    #[arg(long = "redirect-uri", value_name = "URI")]
-    redirect_uris: Vec<String>,
-    /// No redirect URI any more
-    #[arg(long, conflicts_with = "redirect_uris")]
-    no_redirect_uris: bool,
-    /// How it may come by tokens: authorization_code, refresh_token or client_credentials; may be given more than once
-    #[arg(long = "grant-type", value_name = "TYPE", value_parser = grant_type)]
-    grant_types: Vec<GrantType>,
-    /// No tokens but those that an operator issues
-    #[arg(long, conflicts_with = "grant_types")]
-    no_grant_types: bool,
-    /// What it gets when it asks for no scope
-    #[arg(long, value_name = "SCOPES")]
-    default_scopes: Option<String>,
-    /// All that it may have, when it asks for no scope
-    #[arg(long, conflicts_with = "default_scopes")]
-    no_default_scopes: bool,
-    /// Do not ask its users: for an app of your own
-    #[arg(long)]
-    skip_consent: bool,
-    /// Ask each of its users
-    #[arg(long, conflicts_with = "skip_consent")]
-    ask_consent: bool,
-    /// An origin whose pages may call the API and the OAuth endpoints, like https://app.example.com; may be given more than once
-    #[arg(long = "origin", value_name = "ORIGIN")]
-    origins: Vec<String>,
-    /// No origin any more
-    #[arg(long, conflicts_with = "origins")]
-    no_origins: bool,
-    /// The user that its client_credentials tokens speak for
-    #[arg(long, value_name = "USER")]
-    user: Option<String>,
-    /// Itself, under its id, is who they speak for
-    #[arg(long, conflicts_with = "user")]
-    no_user: bool,
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "Example:\n  scopegate token issue --client web-shop --user sam@example.com --scope read")]
-struct Token {
-    #[command(subcommand)]
-    command: TokenCommand,
-}
-
-#[derive(Debug, Subcommand)]
-enum TokenCommand {
-    /// Issue a token, or register one that exists
-    #[command(
-        after_help = "Examples:\n  scopegate token issue --client web-shop --user sam@example.com --scope \"read write:sales-order\" --expires-in 8h\n  scopegate token issue --client web-shop --user sam@example.com --scope read --register-file - < frappe.token\n\nThe token is shown once; one that is registered is not shown at all."
-    )]
-    Issue(IssueToken),
-    /// Say what is kept of a token, and whether it lives
-    #[command(
-        after_help = "Examples:\n  scopegate token inspect --token-file token.txt\n  scopegate token inspect - < token.txt\n  scopegate token inspect --hash 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\n\nA token on the command line is seen in the list of processes and kept in the shell's history; a file or standard input is better."
-    )]
-    Inspect(OneToken),
-    /// End a token
-    #[command(
-        after_help = "Examples:\n  scopegate token revoke --token-file token.txt\n  scopegate token revoke --hash HASH    (from `token list --json`)"
-    )]
-    Revoke(OneToken),
-    /// List the live tokens of a client, soonest to expire first
-    #[command(after_help = "Example:\n  scopegate token list --client web-shop")]
-    List(ListTokens),
-}
-
-#[derive(Debug, Args)]
-struct IssueToken {
-    #[command(flatten)]
-    place: Place,
-    /// The id of the client that the token is for
-    #[arg(long, value_name = "ID", value_parser = clap::builder::NonEmptyStringValueParser::new())]
-    client: String,
-    /// The user that it speaks for, as Frappe knows him
-    #[arg(long)]
-    user: String,
-    /// Its scopes, separated by spaces; no more than the client's
-    #[arg(long, visible_alias = "scopes")]
-    scope: String,
-    /// How long it lives, like 30m, 8h or 30d, at most 365d [default: 1h]
-    #[arg(long, value_name = "TIME", value_parser = whole_seconds)]
-    expires_in: Option<u64>,
-    /// A file with a token that exists already, such as one of Frappe's; `-` for standard input
-    #[arg(long, value_name = "FILE")]
-    register_file: Option<PathBuf>,
-}
-
-#[derive(Debug, Args)]
-struct OneToken {
-    #[command(flatten)]
-    which: WhichToken,
-    #[command(flatten)]
-    place: Place,
-}
-
-#[derive(Debug, Args)]
-#[group(required = true, multiple = false)]
-struct WhichToken {
-    /// The token; `-` reads it from standard input
-    #[arg(value_name = "TOKEN")]
-    token: Option<Typed>,
-    /// A file with the token; `-` for standard input
-    #[arg(long, value_name = "FILE")]
-    token_file: Option<PathBuf>,
-    /// The token's SHA-256, in hexadecimal
-    #[arg(long, value_name = "HEX")]
-    hash: Option<String>,
-}
-
-/// A secret from the command line. It prints as its kind.
-#[derive(Clone)]
-struct Typed(String);
-
-impl std::fmt::Debug for Typed {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Typed(..)")
-    }
-}
-
-impl From<String> for Typed {
-    fn from(text: String) -> Self {
-        Self(text)
-    }
-}
-
-#[derive(Debug, Args)]
-struct ListTokens {
-    #[command(flatten)]
-    place: Place,
-    /// The client's id
-    #[arg(long, value_name = "ID", value_parser = clap::builder::NonEmptyStringValueParser::new())]
-    client: String,
-    /// How many at most [default: 100]
-    #[arg(long)]
-    limit: Option<usize>,
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "Example:\n  scopegate grant list --user sam@example.com")]
-struct Grant {
-    #[command(subcommand)]
-    command: GrantCommand,
-}
-
-#[derive(Debug, Subcommand)]
-enum GrantCommand {
-    /// List the grants of a user or to a client, newest first
-    #[command(
-        after_help = "Examples:\n  scopegate grant list --user sam@example.com\n  scopegate grant list --client web-shop --json\n\nOnes that ended are listed for about two weeks."
-    )]
-    List(ListGrants),
-    /// Show one grant
-    #[command(after_help = "Example:\n  scopegate grant show 4f1c9a7d2b60\n\nIds are shown by `grant list`.")]
-    Show(OneGrant),
-    /// End a grant and all its tokens; the app must ask the user again
-    #[command(after_help = "Example:\n  scopegate grant revoke 4f1c9a7d2b60")]
-    Revoke(OneGrant),
-}
-
-#[derive(Debug, Args)]
-#[group(id = "whose", required = true, multiple = true, args = ["client", "user"])]
-struct ListGrants {
-    #[command(flatten)]
-    place: Place,
-    /// The id of the client that they are to
-    #[arg(long, value_name = "ID", value_parser = clap::builder::NonEmptyStringValueParser::new())]
-    client: Option<String>,
-    /// The user that they are of, as Frappe knows him
-    #[arg(long, value_name = "USER", value_parser = clap::builder::NonEmptyStringValueParser::new())]
-    user: Option<String>,
-}
-
-#[derive(Debug, Args)]
-struct OneGrant {
-    /// The grant's id
-    #[arg(value_name = "GRANT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
-    id: String,
-    #[command(flatten)]
-    place: Place,
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "Example:\n  scopegate user revoke sam@example.com")]
-struct User {
-    #[command(subcommand)]
-    command: UserCommand,
-}
-
-#[derive(Debug, Subcommand)]
-enum UserCommand {
-    /// End every token, grant and sign-in of a user, whatever the client
-    #[command(
-        after_help = "Example:\n  scopegate user revoke sam@example.com\n\nThe user can sign in again afterwards: disable the user in Frappe first."
-    )]
-    Revoke(OneUser),
-}
-
-#[derive(Debug, Args)]
-struct OneUser {
-    /// The user, as Frappe knows him
-    #[arg(value_name = "USER", value_parser = clap::builder::NonEmptyStringValueParser::new())]
-    user: String,
-    #[command(flatten)]
-    place: Place,
 }
 
 #[derive(Debug, Args)]
@@ -556,14 +214,6 @@ struct Status {
     /// Print JSON
     #[arg(long)]
     json: bool,
-}
-
-fn grant_type(text: &str) -> Result<GrantType, String> {
-    let known = || GrantType::ALL.into_iter().map(GrantType::as_str);
-    GrantType::parse(text).ok_or_else(|| match alike(text, known()) {
-        Some(similar) => format!("`{text}` is not a grant type; did you mean `{similar}`?"),
-        None => format!("`{text}` is not a grant type here; write {}", known().collect::<Vec<_>>().join(", ")),
-    })
 }
 
 fn whole_seconds(text: &str) -> Result<u64, String> {

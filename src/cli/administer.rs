@@ -12,10 +12,10 @@ use crate::admin::message::{ClientChange, GrantListQuery, NewClient, NewToken, O
 use crate::admin::terminal;
 use crate::admin::terminal::Style;
 use crate::app::Failure;
-use crate::cli::{
-    Client, ClientCommand, CreateClient, EXIT_FAILED, EXIT_USAGE, Grant, GrantCommand, IssueToken, Place, Status, Token, TokenCommand,
-    UpdateClient, User, UserCommand, WhichToken, input,
-};
+use crate::cli::client::{Client, ClientCommand, CreateClient, UpdateClient};
+use crate::cli::grant::{Grant, GrantCommand, User, UserCommand};
+use crate::cli::token::{IssueToken, Token, TokenCommand, WhichToken};
+use crate::cli::{EXIT_FAILED, EXIT_USAGE, Place, Status, input};
 use crate::config::checked::Config;
 use crate::config::quantity::Pace;
 use crate::config::rules::admin_rules;
