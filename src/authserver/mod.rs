@@ -7,17 +7,24 @@ pub mod authorize;
 pub mod call;
 pub mod callback;
 pub mod clients;
+pub mod code;
 pub mod consent;
+pub mod cookies;
 pub mod endpoint;
 pub mod grants;
 pub mod introspect;
+
 pub mod issuer;
 pub mod keys;
 pub mod metadata;
 pub mod page;
+pub mod random;
 pub mod register;
 pub mod revoke;
+pub mod session;
+pub mod signin;
 pub mod signout;
+pub mod ticket;
 pub mod token;
 pub mod userinfo;
 
@@ -114,7 +121,10 @@ impl Worker {
                 now: Timestamp::from_unix(audit::now().as_secs()),
                 note: Note::default(),
             };
-            let answer = answer(&mut call).await;
+            let answer = match answer(&mut call).await {
+                Err(failure) if endpoint.is_page() => Ok(page::of_failure(&call, fail(&self.shared, issuer, &failure), &failure)),
+                answer => answer,
+            };
             exchange.note(call.note.client, call.note.user, call.note.scopes, call.note.token);
             answer
         };

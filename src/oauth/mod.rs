@@ -2,6 +2,7 @@
 
 pub mod authorization;
 pub mod client;
+pub mod consent;
 pub mod error;
 pub mod parameters;
 pub mod pkce;
@@ -9,3 +10,4 @@ pub mod records;
 pub mod redirect;
 pub mod scopes;
 pub mod token;
+pub mod words;
