@@ -3,7 +3,9 @@
 pub mod authorization;
 pub mod client;
 pub mod consent;
+pub mod document;
 pub mod error;
+pub mod origin;
 pub mod parameters;
 pub mod pkce;
 pub mod records;
