@@ -106,9 +106,9 @@ pub fn refuse(call: &Call<'_>, refusal: Refusal) -> Result<Answer, Failure> {
                 title: "This link does not work",
                 sentence: problem.sentence(),
                 advice: "You have not been signed in anywhere, and nothing was shared. Please tell whoever runs the app.",
-                ..Message::new(call)
+                ..Message::new(call.issuer)
             };
-            page::refuse(call, StatusCode::BAD_REQUEST, problem.code(), message)
+            page::refuse(call.issuer, StatusCode::BAD_REQUEST, problem.code(), message)
         }
         Refusal::Redirect(to, error) => {
             let fields = [("error", error.code.as_str()), ("error_description", &*error.description)];

@@ -76,9 +76,9 @@ fn unknown(call: &Call<'_>) -> Result<Answer, Failure> {
         title: "This sign-in cannot be finished here",
         sentence: "It was begun in another browser, has been finished already, or is too old.",
         advice: "Go back to the app and begin again.",
-        ..Message::new(call)
+        ..Message::new(call.issuer)
     };
-    page::refuse(call, StatusCode::BAD_REQUEST, "sign_in_unknown", message)
+    page::refuse(call.issuer, StatusCode::BAD_REQUEST, "sign_in_unknown", message)
 }
 
 /// Frappe does not take its own code back: mostly because the page was loaded twice.
@@ -88,9 +88,9 @@ fn spent(call: &Call<'_>, flow: &Flow) -> Result<Answer, Failure> {
         sentence: "What the sign-in page gave us has been used already, or has expired.",
         advice: "Nothing was shared with the app.",
         links: vec![Link::here(flow.errand.path(), "Sign in again")],
-        ..Message::new(call)
+        ..Message::new(call.issuer)
     };
-    page::refuse(call, StatusCode::BAD_REQUEST, "sign_in_spent", message)
+    page::refuse(call.issuer, StatusCode::BAD_REQUEST, "sign_in_spent", message)
 }
 
 fn denied(call: &Call<'_>, flow: &Flow, asked: Option<Asked>) -> Result<Answer, Failure> {
@@ -101,9 +101,9 @@ fn denied(call: &Call<'_>, flow: &Flow, asked: Option<Asked>) -> Result<Answer, 
         title: "You have not signed in",
         sentence: "The sign-in was stopped before it was done.",
         links: vec![Link::here(flow.errand.path(), "Sign in")],
-        ..Message::new(call)
+        ..Message::new(call.issuer)
     };
-    page::refuse(call, StatusCode::FORBIDDEN, "access_denied", message)
+    page::refuse(call.issuer, StatusCode::FORBIDDEN, "access_denied", message)
 }
 
 fn away(call: &Call<'_>, flow: &Flow, asked: Option<Asked>, error: &SiteError) -> Result<Answer, Failure> {
@@ -117,7 +117,7 @@ fn away(call: &Call<'_>, flow: &Flow, asked: Option<Asked>, error: &SiteError) -
         sentence: "The system in which you have signed in does not answer.",
         advice: "Please try again in a minute.",
         links: vec![Link::here(flow.errand.path(), "Try again")],
-        ..Message::new(call)
+        ..Message::new(call.issuer)
     };
-    page::refuse(call, StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", message)
+    page::refuse(call.issuer, StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", message)
 }

@@ -37,7 +37,7 @@ pub fn ask(call: &Call<'_>, gate: &Gate<'_>, asked: &Asked, live: &Live) -> Resu
     });
     let name = session.profile.name.as_deref();
     let consent = Consent {
-        host: page::host(call),
+        host: page::host(call.issuer),
         app: &client.name,
         initial: page::initial(name.unwrap_or(&session.user)),
         name: name.filter(|name| *name != &*session.user),
@@ -48,7 +48,7 @@ pub fn ask(call: &Call<'_>, gate: &Gate<'_>, asked: &Asked, live: &Live) -> Resu
         sign_out: signout::ticket(call, gate, &errand, live)?,
         ticket: ticket::seal(gate.key, &call.issuer.name, Purpose::Consent, &Ticket::new(&live.id, session.exp, errand))?,
     };
-    Ok(page::show(call, StatusCode::OK, &consent, Some(&request.redirect.uri))?.because("consent_asked"))
+    Ok(page::show(call.issuer, StatusCode::OK, &consent, Some(&request.redirect.uri))?.because("consent_asked"))
 }
 
 /// The answer, by the form of the page.
@@ -84,9 +84,9 @@ pub fn foreign(call: &Call<'_>) -> Result<Answer, Failure> {
         title: "Nothing was done",
         sentence: "Another site tried to answer in your place.",
         advice: "If you wanted this, go back to the app and begin again.",
-        ..Message::new(call)
+        ..Message::new(call.issuer)
     };
-    page::refuse(call, StatusCode::FORBIDDEN, "form_foreign", message)
+    page::refuse(call.issuer, StatusCode::FORBIDDEN, "form_foreign", message)
 }
 
 /// For a form that none of our pages has made.
@@ -95,7 +95,7 @@ pub fn forged(call: &Call<'_>) -> Result<Answer, Failure> {
         title: "Nothing was done",
         sentence: "What your browser sent is not what our page gave it.",
         advice: "Go back to the app and begin again.",
-        ..Message::new(call)
+        ..Message::new(call.issuer)
     };
-    page::refuse(call, StatusCode::BAD_REQUEST, "form_invalid", message)
+    page::refuse(call.issuer, StatusCode::BAD_REQUEST, "form_invalid", message)
 }

@@ -56,7 +56,7 @@ async fn list(call: &Call<'_>, gate: &Gate<'_>, live: &Live) -> Result<Answer, F
     }
     let name = session.profile.name.as_deref();
     let page = page::Grants {
-        host: page::host(call),
+        host: page::host(call.issuer),
         initial: page::initial(name.unwrap_or(user)),
         name: name.filter(|name| *name != &**user),
         user,
@@ -64,7 +64,7 @@ async fn list(call: &Call<'_>, gate: &Gate<'_>, live: &Live) -> Result<Answer, F
         apps,
         sign_out: signout::ticket(call, gate, &Errand::Grants, live)?,
     };
-    page::show(call, StatusCode::OK, &page, None)
+    page::show(call.issuer, StatusCode::OK, &page, None)
 }
 
 async fn take_back(call: &mut Call<'_>, gate: &Gate<'_>, live: &Live) -> Result<Answer, Failure> {

@@ -121,15 +121,13 @@ impl Worker {
                 now: Timestamp::from_unix(audit::now().as_secs()),
                 note: Note::default(),
             };
-            let answer = match answer(&mut call).await {
-                Err(failure) if endpoint.is_page() => Ok(page::of_failure(&call, fail(&self.shared, issuer, &failure), &failure)),
-                answer => answer,
-            };
+            let answer = answer(&mut call).await;
             exchange.note(call.note.client, call.note.user, call.note.scopes, call.note.token);
             answer
         };
         let answer = match answered.await {
             Ok(answer) => answer,
+            Err(failure) if endpoint.is_page() => page::of_failure(issuer, fail(&self.shared, issuer, &failure), &failure),
             Err(failure) => fail(&self.shared, issuer, &failure),
         };
         exchange.allowed = !answer.refused;
@@ -146,6 +144,9 @@ async fn answer(call: &mut Call<'_>) -> Result<Answer, Failure> {
         .methods()
         .split(", ")
         .any(|method| method == call.method.as_str() || (method == "GET" && call.method == Method::HEAD));
+    if !allowed && call.endpoint.is_page() {
+        return Ok(page::method_not_allowed(call.issuer, call.endpoint));
+    }
     if !allowed {
         return Ok(Answer::method_not_allowed(call.endpoint));
     }

@@ -5,11 +5,13 @@
 
 use askama::Template;
 use http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, PRAGMA, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, PRAGMA, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use http::{HeaderName, HeaderValue, StatusCode};
 
 use crate::authserver::call::{Answer, Call, Failure};
+use crate::authserver::endpoint::Endpoint;
+use crate::authserver::issuer::Issuer;
 use crate::oauth::error::{ErrorCode, OAuthError};
 use crate::oauth::redirect::form_target;
 use crate::oauth::words::Line;
@@ -100,10 +102,10 @@ pub async fn answer(_call: &mut Call<'_>) -> Result<Answer, Failure> {
 }
 
 /// A page as it goes out. Behind its forms a browser may be sent to `target`, which is a redirect URI, and to Frappe.
-pub fn show(call: &Call<'_>, status: StatusCode, page: &impl Template, target: Option<&str>) -> Result<Answer, Failure> {
+pub fn show(issuer: &Issuer, status: StatusCode, page: &impl Template, target: Option<&str>) -> Result<Answer, Failure> {
     let html = page.render().map_err(|_| OAuthError::new(ErrorCode::ServerError, "a page cannot be written; try again"))?;
     let mut answer = Answer::new(status, "text/html; charset=utf-8", html);
-    let login_url = call.issuer.sign_in.as_ref().map(|sign_in| &*sign_in.login_url);
+    let login_url = issuer.sign_in.as_ref().map(|sign_in| &*sign_in.login_url);
     answer.headers.insert(CONTENT_SECURITY_POLICY, content_security_policy([login_url, target]));
     for (name, value) in HEADERS {
         answer.headers.insert(name, value);
@@ -142,13 +144,13 @@ pub fn redirect(to: &str) -> Answer {
 }
 
 /// A page that says no.
-pub fn refuse(call: &Call<'_>, status: StatusCode, code: &'static str, message: Message<'_>) -> Result<Answer, Failure> {
+pub fn refuse(issuer: &Issuer, status: StatusCode, code: &'static str, message: Message<'_>) -> Result<Answer, Failure> {
     let message = Message { code: Some(code), ..message };
-    Ok(show(call, status, &message, None)?.refused(code))
+    Ok(show(issuer, status, &message, None)?.refused(code))
 }
 
 /// The page in place of a JSON error, with its status and its further headers.
-pub fn of_failure(call: &Call<'_>, json: Answer, failure: &Failure) -> Answer {
+pub fn of_failure(issuer: &Issuer, json: Answer, failure: &Failure) -> Answer {
     let (title, sentence, advice) = match failure {
         Failure::OAuth(error) => {
             ("This request cannot be answered", capitalised(&error.description), "Go back to the app and begin again.")
@@ -158,32 +160,48 @@ pub fn of_failure(call: &Call<'_>, json: Answer, failure: &Failure) -> Answer {
             "Nothing can be issued or checked just now. Nothing has been lost or changed.".to_owned(),
             "Please wait a few seconds and load the page again.",
         ),
-        Failure::Limited(_) => (
+        Failure::Limited(..) => (
             "Too many requests",
             "Too much has come from your address in a short time.".to_owned(),
             "Please wait a minute and load the page again.",
         ),
     };
-    let message = Message { title, sentence: &sentence, advice, ..Message::new(call) };
-    let Ok(page) = refuse(call, json.status, json.reason, message) else { return json };
+    let message = Message { title, sentence: &sentence, advice, ..Message::new(issuer) };
+    let page = refuse(issuer, json.status, json.reason, message);
+    in_place_of(json, page)
+}
+
+/// The page for a method that an endpoint does not take: mostly an address that was loaded again from the browser's history.
+pub fn method_not_allowed(issuer: &Issuer, endpoint: Endpoint) -> Answer {
+    let json = Answer::method_not_allowed(endpoint);
+    let message = Message {
+        title: "This page cannot be opened by itself",
+        sentence: "It is a step between two others.",
+        advice: "Go back to the app and begin again.",
+        ..Message::new(issuer)
+    };
+    in_place_of(json, refuse(issuer, StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message))
+}
+
+/// The page, with the headers that the JSON has besides its own.
+fn in_place_of(json: Answer, page: Result<Answer, Failure>) -> Answer {
+    let Ok(page) = page else { return json };
     let mut headers = json.headers;
-    for name in [CONTENT_TYPE, LOCATION] {
-        headers.remove(name);
-    }
+    headers.remove(CONTENT_TYPE);
     headers.extend(page.headers);
     Answer { headers, ..page }
 }
 
 impl<'a> Message<'a> {
     /// A page of this issuer that says nothing yet.
-    pub fn new(call: &Call<'a>) -> Self {
-        Self { host: host(call), title: "", sentence: "", advice: "", links: Vec::new(), code: None }
+    pub fn new(issuer: &'a Issuer) -> Self {
+        Self { host: host(issuer), title: "", sentence: "", advice: "", links: Vec::new(), code: None }
     }
 }
 
 /// What people call the gate: its host.
-pub fn host<'a>(call: &Call<'a>) -> &'a str {
-    let url = &*call.issuer.url;
+pub fn host(issuer: &Issuer) -> &str {
+    let url = &*issuer.url;
     url.split_once("://").map_or(url, |(_, host)| host)
 }
 

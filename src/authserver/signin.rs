@@ -65,9 +65,9 @@ pub fn unconfigured(call: &Call<'_>) -> Result<Answer, Failure> {
         title: "Sign-in is not set up",
         sentence: "This gate does not know yet where its users sign in.",
         advice: "Please tell the administrator of this system.",
-        ..Message::new(call)
+        ..Message::new(call.issuer)
     };
-    page::refuse(call, StatusCode::SERVICE_UNAVAILABLE, "sign_in_unconfigured", message)
+    page::refuse(call.issuer, StatusCode::SERVICE_UNAVAILABLE, "sign_in_unconfigured", message)
 }
 
 /// What somebody signs in for.
@@ -186,3 +186,6 @@ fn surplus<'a>(call: &Call<'a>, key: &SealKey, room: usize) -> Vec<&'a str> {
     }
     gone
 }
+
+#[cfg(test)]
+mod tests;

@@ -33,9 +33,9 @@ pub async fn answer(call: &mut Call<'_>) -> Result<Answer, Failure> {
             Link::elsewhere([gate.login_url, "/?cmd=web_logout"].concat(), "Sign out there"),
             Link::here(ticket.what.path(), "Begin again"),
         ],
-        ..Message::new(call)
+        ..Message::new(call.issuer)
     };
-    let mut answer = page::show(call, StatusCode::OK, &message, None)?.because("signed_out");
+    let mut answer = page::show(call.issuer, StatusCode::OK, &message, None)?.because("signed_out");
     // One that has ended by itself, or is another one by now, needs no end.
     if let Some(live) = live {
         call.note.user = Some(live.session().user.clone());
