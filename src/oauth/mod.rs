@@ -3,6 +3,7 @@
 pub mod authorization;
 pub mod claims;
 pub mod client;
+pub mod consent;
 pub mod document;
 pub mod error;
 pub mod metadata;
@@ -16,3 +17,4 @@ pub mod scopes;
 pub mod sealed_answer;
 pub mod signing;
 pub mod token;
+pub mod words;
