@@ -285,8 +285,8 @@ impl Page {
     /// The value of the hidden field `name`.
     pub fn field(&self, name: &str) -> String {
         let text = self.reply.text();
-        let tag =
-            text.split("<input").skip(1).find(|tag| tag.split('>').next().is_some_and(|tag| tag.contains(&format!("name=\"{name}\""))));
+        let named = |tag: &str| tag.contains(&format!("name=\"{name}\"")) || tag.contains(&format!("name={name} "));
+        let tag = text.split("<input").skip(1).find(|tag| tag.split('>').next().is_some_and(named));
         let value = tag.and_then(|tag| tag.split('>').next()?.split("value=\"").nth(1)?.split('"').next());
         let value = value.unwrap_or_else(|| panic!("no field `{name}` in {text}"));
         value.replace("&amp;", "&").replace("&#38;", "&").replace("&quot;", "\"").replace("&#34;", "\"").replace("&#x2f;", "/")
