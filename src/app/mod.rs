@@ -155,6 +155,7 @@ impl App {
             bodies: Bodies::new(HELD_BYTES_MAX),
             clock: Clock::start(),
             complaints: Arc::default(),
+            memory: Arc::default(),
         };
         let mut registry = Registry::default();
         // Which port a redirect names is known when it is bound; everything else is settled before.

@@ -11,6 +11,7 @@ use tokio::runtime::Handle;
 use crate::audit::AuditLog;
 use crate::authserver;
 use crate::authserver::issuer::{Issuer, Registration, SignIn};
+use crate::authserver::memory::Memory;
 use crate::config::checked::{self, Config, Rate};
 use crate::config::rules::{named_scopes, rules_of};
 use crate::exchange::Books;
@@ -60,6 +61,7 @@ pub struct Ingredients {
     pub bodies: Arc<Bodies>,
     pub clock: Clock,
     pub complaints: Arc<Complaints>,
+    pub memory: Arc<Memory>,
 }
 
 /// Everything that one reading of the configuration says about what is served.
@@ -118,6 +120,7 @@ impl Generation {
             complaints: ingredients.complaints.clone(),
             addresses: shared.limits.address.clone(),
             failures: shared.limits.failed_authentications.clone(),
+            memory: ingredients.memory.clone(),
         };
         Ok(Self {
             issuers: Arc::new(issuers),
@@ -202,7 +205,7 @@ fn site_of(config: &Config, site: &checked::Site, upstream: usize, id: SiteId, s
         origins: origins.collect::<Result<_, _>>().map_err(|_| wrong("an origin cannot stand in a header"))?,
         client_origins: site.oauth.is_some(),
         keep_tracebacks: site.keep_tracebacks,
-        challenge: format!("Bearer realm=\"{}\"", site.name),
+        challenge: challenge_of(site),
         bodies: BodyBounds {
             body_bytes_max: config.body.body_bytes_max,
             upload_bytes_max: config.body.upload_bytes_max,
@@ -210,6 +213,15 @@ fn site_of(config: &Config, site: &checked::Site, upstream: usize, id: SiteId, s
             body_rate_min: config.body.body_rate_min,
         },
     })
+}
+
+/// How a 401 of the site begins: with where an app finds out who issues its tokens, if that is the gate (RFC 9728 section 5.1).
+fn challenge_of(site: &checked::Site) -> String {
+    let mut challenge = format!("Bearer realm=\"{}\"", site.name);
+    if let Some(oauth) = &site.oauth {
+        challenge.push_str(&format!(", resource_metadata=\"{}/.well-known/oauth-protected-resource\"", oauth.issuer));
+    }
+    challenge
 }
 
 /// The site as its own OAuth provider.

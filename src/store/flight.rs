@@ -103,6 +103,11 @@ where
     pub fn forget(&self, key: &K) {
         self.lock().flights.remove(key);
     }
+
+    /// The same for every look-up that is under way.
+    pub fn forget_all(&self) {
+        self.lock().flights.clear();
+    }
 }
 
 impl<K, V> Flights<K, V> {

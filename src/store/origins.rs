@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use moka::future::Cache;
 
+use crate::oauth::client::Client;
 use crate::policy::token::TokenHash;
 use crate::store::cached::SiteId;
 use crate::store::flight::Flights;
@@ -30,6 +31,23 @@ pub async fn allowed(store: &dyn Store, site: &str, origin: &str) -> Result<bool
         }
     }
     Ok(false)
+}
+
+/// Makes the origins of `client` known. Before it is written, so that no origin of a client is missing.
+pub async fn enter(store: &dyn Store, site: &str, client: &Client) -> Result<(), StoreError> {
+    for origin in &client.origins {
+        store.enter(site, Set::ClientsOfOrigin, &digest_id(origin), &client.id).await?;
+    }
+    Ok(())
+}
+
+/// Forgets those that `before` had and `after` has no longer; `None` for a client that was deleted. After it is written.
+pub async fn leave(store: &dyn Store, site: &str, before: &Client, after: Option<&Client>) -> Result<(), StoreError> {
+    let kept = |origin: &String| after.is_some_and(|after| after.origins.contains(origin));
+    for origin in before.origins.iter().filter(|origin| !kept(origin)) {
+        store.leave(site, Set::ClientsOfOrigin, &digest_id(origin), &before.id).await?;
+    }
+    Ok(())
 }
 
 /// [`allowed`], remembered for a moment.
