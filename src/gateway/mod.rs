@@ -120,7 +120,7 @@ impl Worker {
         }
         let Some(origin) = cors::text(origin).filter(|_| site.client_origins) else { return false };
         if !may_ask {
-            return self.shared.origins.remembered(site.id, origin).await.unwrap_or(false);
+            return Box::pin(self.shared.origins.remembered(site.id, origin)).await.unwrap_or(false);
         }
         match Box::pin(self.shared.origins.allowed(site.id, &site.name, origin)).await {
             Ok(allowed) => allowed,

@@ -6,7 +6,7 @@
 
 pub mod cached;
 pub mod embedded;
-pub mod flight;
+pub(crate) mod flight;
 pub mod grants;
 pub mod kept;
 mod link;

