@@ -226,9 +226,7 @@ impl Admin {
 
     /// Voids all tokens, codes and grants of the client that were issued until now.
     async fn void_client(&self, site: &str, id: &str) -> Result<(), AdminError> {
-        let marked = self.store.revoke(site, Subject::Client(id), now()).await;
-        self.forget_tokens();
-        marked?;
+        self.void(site, Subject::Client(id), now()).await?;
         info!(site, client = id, "tokens and grants of the client revoked");
         Ok(())
     }

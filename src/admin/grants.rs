@@ -7,7 +7,8 @@ use crate::admin::error::{AdminError, Code};
 use crate::admin::message::{GrantList, GrantListQuery, GrantView, RevokedUser};
 use crate::admin::operations::{Admin, Site, now};
 use crate::admin::tokens::user;
-use crate::oauth::records::{End, Grant};
+use crate::oauth::records::{End, Grant, issue_at};
+use crate::policy::time::Timestamp;
 use crate::store::grants;
 use crate::store::kept::Subject;
 
@@ -63,9 +64,7 @@ impl Admin {
         let (_, ref site) = self.site(site)?;
         let name = user(name)?;
         let now = now();
-        let marked = self.store.revoke(&site.name, Subject::User(name), now).await;
-        self.forget_tokens();
-        marked?;
+        self.void(&site.name, Subject::User(name), now).await?;
         info!(site = &*site.name, user = name, "user revoked");
         let mut ended = 0;
         for grant in grants::of_user(&*self.store, &site.name, name).await? {
@@ -93,7 +92,16 @@ impl Admin {
         found.map(|grant| grant.value).ok_or_else(|| unknown_grant(site, id))
     }
 
-    pub(super) fn forget_tokens(&self) {
+    /// Voids everything of `subject` that was issued until now, in one write. What was issued in the second of an earlier revocation bears
+    /// the one after it, so the mark goes that far.
+    pub(super) async fn void(&self, site: &str, subject: Subject<'_>, now: Timestamp) -> Result<(), AdminError> {
+        let before = self.store.mark(site, &[subject]).await?;
+        let marked = self.store.revoke(site, subject, issue_at(now, before)).await;
+        self.forget_tokens();
+        Ok(marked?)
+    }
+
+    fn forget_tokens(&self) {
         if let Some(cached) = &self.cached {
             cached.forget_tokens();
         }

@@ -108,7 +108,7 @@ pub struct CreateClient {
     /// Do not ask its users: for an app of your own
     #[arg(long)]
     pub skip_consent: bool,
-    /// An origin whose pages may call the API and the OAuth endpoints, like https://app.example.com; may be given more than once
+    /// An origin whose pages may call the API and the OAuth endpoints, as browsers write it; may be given more than once
     #[arg(long = "origin", value_name = "ORIGIN")]
     pub origins: Vec<String>,
     /// The user that its client_credentials tokens speak for [default: itself, under its id]
@@ -172,7 +172,7 @@ pub struct UpdateClient {
     /// Ask each of its users
     #[arg(long, conflicts_with = "skip_consent")]
     pub ask_consent: bool,
-    /// An origin whose pages may call the API and the OAuth endpoints, like https://app.example.com; may be given more than once
+    /// An origin whose pages may call the API and the OAuth endpoints, as browsers write it; may be given more than once
     #[arg(long = "origin", value_name = "ORIGIN")]
     pub origins: Vec<String>,
     /// No origin any more

@@ -14,6 +14,8 @@
 //! them: the order of the writes does the work. An index entry is written before its key, and readers pass over entries without a key;
 //! so whatever breaks off half-way, no live token or client is missing from its index.
 
+#[cfg(test)]
+mod grants_tests;
 mod kept;
 #[cfg(test)]
 mod tests;

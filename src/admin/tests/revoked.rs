@@ -131,12 +131,14 @@ async fn a_revoked_user_loses_everything_and_can_begin_anew_in_the_same_second()
         let kept = room.store.credential(ERP, id).await.expect("the store answers").is_some();
         assert_eq!(kept, state == GrantState::Live, "{id}");
     }
-    for _ in 0..2 {
+    for _ in 0..3 {
         let anew = room.admin.issue_token(ERP, new_token("crm", "read")).await.expect("a token");
         assert!(room.lives(&anew.hash).await, "issued after the revocation, whatever the second");
         assert_eq!(anew.expires_in, 3600);
-        let view = room.admin.inspect_token(ERP, &TokenRef::Hash(anew.hash)).await.expect("it is there");
+        let view = room.admin.inspect_token(ERP, &TokenRef::Hash(anew.hash.clone())).await.expect("it is there");
         assert_eq!(view.expires_at.since(view.issued_at), 3600);
+        room.admin.revoke_user(ERP, USER).await.expect("a user");
+        assert!(!room.lives(&anew.hash).await, "revoked once more, whatever the second");
     }
     assert_eq!(room.admin.revoke_user(ERP, "nobody@example.com").await.expect("whoever that is").grants, 0);
     assert!(room.lives(&other.hash).await);

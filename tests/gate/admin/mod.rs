@@ -2,6 +2,7 @@
 
 mod door;
 mod explain;
+mod grants;
 mod output;
 
 use std::io::Write;
