@@ -1,5 +1,7 @@
 //! Writing new tokens down, and taking them back where another request was first.
 
+use std::sync::Arc;
+
 use aws_lc_rs::rand;
 
 use crate::authserver::call::{Call, Failure};
@@ -99,7 +101,7 @@ pub async fn issue(
 pub async fn access(
     call: &Call<'_>,
     client: &Client,
-    user: &std::sync::Arc<str>,
+    user: &Arc<str>,
     grant: Option<&Grant>,
     iat: Timestamp,
     scopes: Scopes,
@@ -138,7 +140,7 @@ impl Issued {
     }
 
     /// Names it in the audit record.
-    pub fn note(&self, call: &mut Call<'_>, user: &std::sync::Arc<str>) {
+    pub fn note(&self, call: &mut Call<'_>, user: &Arc<str>) {
         call.note.user = Some(user.clone());
         call.note.scopes = Some(self.answer.scope.as_str().into());
         call.note.token = Some(self.access);

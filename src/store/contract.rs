@@ -11,7 +11,7 @@ use crate::policy::token::{RECORD_VERSION, TokenHash, TokenRecord};
 use crate::store::embedded::EmbeddedStore;
 use crate::store::redis::RedisStore;
 use crate::store::redis_server::RedisServer;
-use crate::store::{RedisUrl, Store, StoreError, wall_clock};
+use crate::store::{RedisUrl, Store, wall_clock};
 
 /// Long enough for a machine under load: what the budget bounds is tested by itself.
 pub const PATIENCE: Duration = Duration::from_secs(20);

@@ -1,12 +1,18 @@
 //! The records, sets and marks of the OAuth endpoints, and what rests on them.
 
+use std::sync::Arc;
+
 use tokio::task::JoinSet;
 
+use crate::oauth::client::Client;
 use crate::oauth::records::{ENDED_KEPT, End, Grant, Profile};
+use crate::policy::scope::Scopes;
+use crate::policy::time::Timestamp;
+use crate::policy::token::RECORD_VERSION;
+use crate::store::contract::{PATIENCE, client, embedded, later, redis};
 use crate::store::kept::{self, Kind, Set, Subject, digest_id};
-use crate::store::{grants, origins};
-
-use super::*;
+use crate::store::redis_server::RedisServer;
+use crate::store::{Store, StoreError, grants, origins, wall_clock};
 
 const KINDS: [Kind; 6] = [Kind::Code, Kind::Refresh, Kind::Grant, Kind::Session, Kind::Keys, Kind::Lease];
 const SETS: [Set; 3] = [Set::GrantsOfUser, Set::GrantsOfClient, Set::ClientsOfOrigin];
