@@ -8,7 +8,9 @@ pub mod bearer;
 pub mod call;
 pub mod callback;
 pub mod clients;
+pub mod code;
 pub mod consent;
+pub mod cookies;
 pub mod cors;
 pub mod endpoint;
 pub mod grants;
@@ -19,10 +21,14 @@ pub mod keys;
 pub mod memory;
 pub mod metadata;
 pub mod page;
+pub mod random;
 pub mod register;
 pub mod revoke;
+pub mod session;
+pub mod signin;
 pub mod signout;
 pub mod throttle;
+pub mod ticket;
 pub mod token;
 pub mod userinfo;
 
@@ -135,6 +141,7 @@ impl Worker {
         };
         let mut answer = match answered.await {
             Ok(answer) => answer,
+            Err(failure) if endpoint.is_page() => page::of_failure(issuer, fail(&self.shared, issuer, &failure), &failure),
             Err(failure) => fail(&self.shared, issuer, &failure),
         };
         pages.tell(endpoint, &mut answer.headers);
@@ -152,6 +159,9 @@ async fn answer(call: &mut Call<'_>) -> Result<Answer, Failure> {
         .methods()
         .split(", ")
         .any(|method| method == call.method.as_str() || (method == "GET" && call.method == Method::HEAD));
+    if !allowed && call.endpoint.is_page() {
+        return Ok(page::method_not_allowed(call.issuer, call.endpoint));
+    }
     if !allowed {
         return Ok(Answer::method_not_allowed(call.endpoint));
     }

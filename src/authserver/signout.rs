@@ -1,8 +1,45 @@
-//! "Not you?": ends the session here.
+//! "Not you?": ends the session here, and says how to end the one at Frappe, which only Frappe can.
+
+use http::StatusCode;
+use http::header::SET_COOKIE;
 
 use crate::authserver::call::{Answer, Call, Failure};
-use crate::oauth::error::{ErrorCode, OAuthError};
+use crate::authserver::consent::{foreign, forged};
+use crate::authserver::page::{self, Link, Message};
+use crate::authserver::session::{self, Live};
+use crate::authserver::signin::{self, Errand, Gate};
+use crate::authserver::ticket::{self, Purpose, Ticket};
+use crate::oauth::parameters::Parameters;
 
-pub async fn answer(_call: &mut Call<'_>) -> Result<Answer, Failure> {
-    Err(OAuthError::new(ErrorCode::ServerError, "not built").into())
+/// For the form on a page: which session, and what to begin anew as somebody else.
+pub fn ticket(call: &Call<'_>, gate: &Gate<'_>, errand: &Errand, live: &Live) -> Result<String, Failure> {
+    ticket::seal(gate.key, &call.issuer.name, Purpose::SignOut, &Ticket::new(&live.id, live.session().exp, errand))
+}
+
+pub async fn answer(call: &mut Call<'_>) -> Result<Answer, Failure> {
+    let Some(gate) = signin::gate(call) else { return signin::unconfigured(call) };
+    if !ticket::from_own_page(call) {
+        return foreign(call);
+    }
+    let pairs = call.form_pairs()?;
+    let shown = Parameters::new(&pairs).one("ticket")?.unwrap_or_default();
+    let Some(ticket) = ticket::open::<Ticket<Errand>>(gate.key, &call.issuer.name, Purpose::SignOut, shown) else { return forged(call) };
+    let live = session::find(call).await?.filter(|live| ticket.holds(&live.id, call.now));
+    let message = Message {
+        title: "You are signed out here",
+        sentence: "To go on as somebody else, sign out of the system itself as well: it would sign you in again as the same user.",
+        advice: "",
+        links: vec![
+            Link::elsewhere([gate.login_url, "/?cmd=web_logout"].concat(), "Sign out there"),
+            Link::here(ticket.what.path(), "Begin again"),
+        ],
+        ..Message::new(call.issuer)
+    };
+    let mut answer = page::show(call.issuer, StatusCode::OK, &message, None)?.because("signed_out");
+    // One that has ended by itself, or is another one by now, needs no end.
+    if let Some(live) = live {
+        call.note.user = Some(live.session().user.clone());
+        answer = answer.with(SET_COOKIE, session::end(call, &gate, &live).await?);
+    }
+    Ok(answer)
 }

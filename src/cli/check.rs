@@ -53,6 +53,10 @@ fn beyond_the_file(config: &Config) -> Result<(Vec<String>, String), Failure> {
         Ok(None) => parts.push("no HTTPS".to_owned()),
         Err(problem) => problems.push(problem),
     }
+    let providers = config.sites.iter().filter(|site| site.oauth.is_some()).count();
+    if providers > 0 {
+        parts.push(counted(providers, "OAuth provider"));
+    }
     if let Some(Err(error)) = config.encryption_key.as_ref().map(|key| SealKey::from_hex(key.reveal())) {
         problems.push(error.to_string());
     }

@@ -35,7 +35,11 @@ pub fn admin_rules(config: &Config, id: impl Fn(&str) -> SiteId) -> admin::opera
     let sites = config.sites.iter().map(|site| admin::operations::Site {
         name: site.name.clone(),
         id: id(&site.name),
-        takes_api_keys: matches!(site.credential, Credential::ApiKey(_)),
+        takes_api_keys: match site.credential {
+            // Under `bearer` a client that speaks for itself has no user's token to act by.
+            Credential::ApiKey(_) | Credential::Bearer => true,
+            Credential::Forward => false,
+        },
     });
     let scopes = config.scopes.iter().map(|scope| (scope.name.clone(), scope.grants.clone()));
     admin::operations::Rules { sites: sites.collect(), scopes: scopes.collect() }

@@ -20,6 +20,7 @@ fn secrets() -> tempfile::TempDir {
         ("api-key", "key:secret"),
         ("scopegate-api-key", "key:secret"),
         ("redis-url", "rediss://scopegate:secret@redis.internal:6379"),
+        ("frappe-client-secret", "1a2b3c4d5e"),
         ("encryption-key", "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"),
     ] {
         let path = directory.path().join(name);
@@ -44,7 +45,7 @@ fn load(text: &str, name: &str, directory: &Path, env: Vec<(String, String)>) ->
 #[test]
 fn every_file_of_config_loads_without_a_warning() {
     let directory = secrets();
-    for file in ["config/minimal.toml", "config/development.toml", "config/scopegate.toml"] {
+    for file in ["config/minimal.toml", "config/development.toml", "config/oauth.toml", "config/scopegate.toml"] {
         let (_, warnings) = load(&shipped(file), file, directory.path(), Vec::new());
         assert_eq!(warnings, [], "{file}");
     }
@@ -90,6 +91,27 @@ fn the_full_file_names_every_key_and_no_other() {
     told.remove("scope.crm");
     told.retain(|key| !key.starts_with("site.upstream."));
     assert_eq!(told, known);
+}
+
+/// `[site.oauth]` is a comment in the full file, so what stands there is held to the defaults here.
+#[test]
+fn the_full_file_says_the_defaults_of_oauth() {
+    let directory = secrets();
+    let text = shipped("config/scopegate.toml");
+    let section = text.split("#[site.oauth]\n").nth(1).and_then(|rest| rest.split("\n\n").next()).expect("the section is there");
+    let unset = ["client_secret", "registration_token", "registration_token_file", "client_document_ca_file"];
+    let keys: Vec<&str> =
+        section.lines().filter_map(uncommented).filter(|line| !unset.contains(&line.split(" = ").next().unwrap_or_default())).collect();
+    let needed = ["issuer", "login_url", "client_id", "client_secret_file"];
+    let few: Vec<&str> = keys.iter().copied().filter(|line| needed.contains(&line.split(" = ").next().unwrap_or_default())).collect();
+    let [all, few] = [keys, few].map(|keys| {
+        let store = "[store]\nencryption_key_file = \"/etc/scopegate/encryption-key\"";
+        let text = format!("{}\n[site.oauth]\n{}\n{store}\n", shipped("config/minimal.toml"), keys.join("\n"));
+        let (config, warnings) = load(&text, "config/scopegate.toml", directory.path(), Vec::new());
+        assert_eq!(warnings, []);
+        config.sites[0].oauth.clone().expect("the section is there")
+    });
+    assert_eq!(all, few);
 }
 
 /// `#key = value` and `#[section]`, which say what could be written, without their mark.

@@ -1,5 +1,7 @@
 //! What an operator is told. `BASE` stands above every row, so that a row is the one thing that is wrong with it.
 
+mod oauth;
+
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;

@@ -3,8 +3,11 @@
 pub mod authorization;
 pub mod claims;
 pub mod client;
+pub mod consent;
+pub mod document;
 pub mod error;
 pub mod metadata;
+pub mod origin;
 pub mod parameters;
 pub mod pkce;
 pub mod records;
@@ -14,3 +17,4 @@ pub mod scopes;
 pub mod sealed_answer;
 pub mod signing;
 pub mod token;
+pub mod words;

@@ -100,12 +100,36 @@ pub fn matches(registered: &str, asked: &str) -> bool {
     one.scheme == "http" && other.scheme == "http" && is_loopback(host(at)) && host(at) == host(asked_at) && one.rest == other.rest
 }
 
+/// Where a browser ends up that is sent to a redirect URI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Destination<'a> {
+    /// A web server: its host, and its port if there is one.
+    Web(&'a str),
+    /// Whatever listens on the user's own machine.
+    Loopback(&'a str),
+    /// Whatever app has taken this scheme on the user's device.
+    App(&'a str),
+}
+
+/// `None` for what [`check`] refuses.
+pub fn destination(uri: &str) -> Option<Destination<'_>> {
+    let parts = parts(uri)?;
+    match (parts.scheme, parts.authority) {
+        ("http" | "https", Some(authority)) if is_loopback(host(authority)) => Some(Destination::Loopback(authority)),
+        ("http" | "https", Some(authority)) => Some(Destination::Web(authority)),
+        ("http" | "https", None) => None,
+        (scheme, _) => Some(Destination::App(scheme)),
+    }
+}
+
 /// What `form-action` must allow, so that a browser follows the redirect behind a form (CSP 3 section 6.4.1.2 applies it to redirects):
 /// an origin, or the scheme of an app.
 pub fn form_target(uri: &str) -> Option<String> {
     let parts = parts(uri)?;
+    // CSP knows no IPv6 addresses (section 2.3.1, `host-char`), and a `;` or `,` in a host would end the directive.
+    let host_source = |authority: &str| authority.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-:".contains(&byte));
     match (parts.scheme, parts.authority) {
-        ("https" | "http", Some(authority)) => Some(format!("{}://{authority}", parts.scheme)),
+        ("https" | "http", Some(authority)) if host_source(authority) => Some(format!("{}://{authority}", parts.scheme)),
         (scheme, _) => Some(format!("{scheme}:")),
     }
 }
@@ -213,11 +237,32 @@ mod tests {
     }
 
     #[test]
+    fn where_a_browser_ends_up() {
+        let rows = [
+            ("https://app.example.com/cb", Some(Destination::Web("app.example.com"))),
+            ("https://app.example.com:8443", Some(Destination::Web("app.example.com:8443"))),
+            ("http://127.0.0.1:51004/cb", Some(Destination::Loopback("127.0.0.1:51004"))),
+            ("http://[::1]/cb", Some(Destination::Loopback("[::1]"))),
+            ("https://localhost:3000/cb", Some(Destination::Loopback("localhost:3000"))),
+            ("https://localhost.evil.example/cb", Some(Destination::Web("localhost.evil.example"))),
+            ("com.example.app:/cb", Some(Destination::App("com.example.app"))),
+            ("com.example.app://localhost/cb", Some(Destination::App("com.example.app"))),
+            ("https:cb", None),
+            ("cb", None),
+        ];
+        for (uri, expected) in rows {
+            assert_eq!(destination(uri), expected, "{uri}");
+        }
+    }
+
+    #[test]
     fn an_answer_is_added_to_what_is_there() {
         assert_eq!(with_query("https://a.example/cb", "code=1"), "https://a.example/cb?code=1");
         assert_eq!(with_query("https://a.example/cb?t=1", "code=1"), "https://a.example/cb?t=1&code=1");
         assert_eq!(with_query("https://a.example/cb?", "code=1"), "https://a.example/cb?code=1");
         assert_eq!(form_target("https://a.example:8443/cb?x").as_deref(), Some("https://a.example:8443"));
         assert_eq!(form_target("com.example.app:/cb").as_deref(), Some("com.example.app:"));
+        assert_eq!(form_target("http://[::1]:5000/cb").as_deref(), Some("http:"), "CSP has no IPv6");
+        assert_eq!(form_target("https://a.example;script-src/cb").as_deref(), Some("https:"), "nothing ends the directive");
     }
 }

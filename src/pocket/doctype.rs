@@ -221,6 +221,7 @@ pub(super) static DOCTYPES: &[DocType] = &[
     doctype("Server Script", "Core", Naming::Field("script_name"), SERVER_SCRIPT).managers_only(),
     doctype("OAuth Client", "Integrations", Naming::Field("client_id"), OAUTH_CLIENT).managers_only(),
     doctype("OAuth Bearer Token", "Integrations", Naming::Field("access_token"), OAUTH_BEARER_TOKEN).managers_only(),
+    doctype("OAuth Authorization Code", "Integrations", Naming::Field("authorization_code"), OAUTH_AUTHORIZATION_CODE).managers_only(),
 ];
 
 const ITEM: &[Field] = &[
@@ -359,6 +360,10 @@ const OAUTH_CLIENT: &[Field] = &[
     data("app_name", "App Name").required(),
     data("client_secret", "App Client Secret"),
     field("scopes", "Scopes", FieldKind::Text).or("all openid"),
+    field("redirect_uris", "Redirect URIs", FieldKind::Text),
+    data("default_redirect_uri", "Default Redirect URI"),
+    select("response_type", "Response Type", &["Code", "Token"]).or("Code"),
+    field("skip_authorization", "Skip Authorization", FieldKind::Check).or("0"),
 ];
 
 const OAUTH_BEARER_TOKEN: &[Field] = &[
@@ -368,5 +373,19 @@ const OAUTH_BEARER_TOKEN: &[Field] = &[
     link("client", "Client", "OAuth Client"),
     field("scopes", "Scopes", FieldKind::Text),
     data("expiration_time", "Expiration time"),
+    field("expires_in", "Expires In", FieldKind::Int),
     select("status", "Status", &["Active", "Revoked"]).or("Active"),
+];
+
+const OAUTH_AUTHORIZATION_CODE: &[Field] = &[
+    data("authorization_code", "Authorization Code").required(),
+    link("client", "Client", "OAuth Client"),
+    link("user", "User", "User"),
+    field("scopes", "Scopes", FieldKind::Text),
+    data("redirect_uri_bound_to_authorization_code", "Redirect URI Bound To Auth Code"),
+    data("expiration_time", "Expiration time"),
+    data("nonce", "nonce"),
+    data("code_challenge", "Code Challenge"),
+    select("code_challenge_method", "Code challenge method", &["s256", "plain"]),
+    select("validity", "Validity", &["Valid", "Invalid"]).or("Valid"),
 ];

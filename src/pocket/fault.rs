@@ -28,6 +28,7 @@ pub(super) enum Kind {
     JsonDecode,
     Key,
     Type,
+    Attribute,
     Import,
     Programming,
     Operational,
@@ -48,7 +49,7 @@ impl Kind {
             | Kind::TimestampMismatch
             | Kind::DocstatusTransition
             | Kind::Data => StatusCode::EXPECTATION_FAILED,
-            Kind::JsonDecode | Kind::Key | Kind::Type | Kind::Import | Kind::Programming | Kind::Operational => {
+            Kind::JsonDecode | Kind::Key | Kind::Type | Kind::Attribute | Kind::Import | Kind::Programming | Kind::Operational => {
                 StatusCode::INTERNAL_SERVER_ERROR
             }
         }
@@ -72,6 +73,7 @@ impl Kind {
             Kind::JsonDecode => "json.decoder.JSONDecodeError",
             Kind::Key => "KeyError",
             Kind::Type => "TypeError",
+            Kind::Attribute => "AttributeError",
             // Recorded as `Error: No module named ...`, with `ImportError` as the type only (T110).
             Kind::Import => "ImportError",
             Kind::Programming => "pymysql.err.ProgrammingError",
@@ -300,7 +302,7 @@ pub(super) fn random_name() -> String {
     random_bytes::<10>().iter().map(|byte| char::from(ALPHABET[usize::from(byte % 32)])).collect()
 }
 
-fn random_bytes<const N: usize>() -> [u8; N] {
+pub(super) fn random_bytes<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     rand::fill(&mut bytes).expect("the random source of the operating system, once seeded, does not fail");
     bytes

@@ -16,6 +16,8 @@ use crate::pocket::reply::Cookies;
 pub(super) struct Form {
     pub args: Map<String, Value>,
     pub files: Vec<Upload>,
+    /// The fields of an urlencoded or multipart body alone, werkzeug's `request.form`: the token endpoint looks at nothing else (T28).
+    pub posted: Map<String, Value>,
     raw: Bytes,
 }
 
@@ -131,6 +133,7 @@ impl Form {
     fn override_with(&mut self, pairs: Vec<(String, String)>) {
         let mut fields = Form::default();
         fields.extend_first_wins(pairs);
+        self.posted = fields.args.clone();
         self.args.append(&mut fields.args);
     }
 }
@@ -156,7 +159,7 @@ pub(super) fn percent_decoded(text: &str) -> String {
 }
 
 /// The pairs of a query or an urlencoded body; `;` does not separate (T220).
-fn pairs(text: &str) -> Vec<(String, String)> {
+pub(super) fn pairs(text: &str) -> Vec<(String, String)> {
     let decode = |piece: &str| percent_decoded(&piece.replace('+', " "));
     text.split('&')
         .filter(|pair| !pair.is_empty())

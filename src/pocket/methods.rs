@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use http::Method;
+use http::{Method, StatusCode};
 use serde_json::{Map, Value, json};
 
 use crate::pocket::client;
@@ -13,7 +13,9 @@ use crate::pocket::document::{CANCELLED, Document, SUBMITTED, text};
 use crate::pocket::fault::{Fault, Kind};
 use crate::pocket::filter::plain;
 use crate::pocket::form::Form;
+use crate::pocket::oauth::{Provider, endpoint, grant, openid};
 use crate::pocket::query;
+use crate::pocket::request::Request;
 use crate::pocket::site::Site;
 
 /// Documents of one `insert_many` (Frappe's own bound) and of the other lists.
@@ -24,6 +26,8 @@ pub(super) struct Call<'a> {
     pub site: &'a mut Site,
     pub user: &'a str,
     pub form: &'a Form,
+    pub request: &'a Request,
+    pub oauth: &'a mut Provider,
 }
 
 /// What a function leaves: its value, and what it wrote into the response beside it.
@@ -34,6 +38,19 @@ pub(super) struct Answer {
     pub messages: Vec<Value>,
     /// The function committed by itself, so that a GET keeps its changes.
     pub committed: bool,
+    pub status: StatusCode,
+    pub rendering: Rendering,
+}
+
+/// What a function's answer is shown as.
+#[derive(Debug, Default)]
+pub(super) enum Rendering {
+    #[default]
+    Json,
+    /// To this address, instead.
+    Redirect(String),
+    /// This page, instead.
+    Page(String),
 }
 
 /// The HTTP methods that a function takes.
@@ -136,6 +153,13 @@ static FUNCTIONS: &[Function] = &[
     any("frappe.desk.form.load.getdoc", desk::getdoc),
     any("frappe.desk.form.save.savedocs", desk::savedocs),
     any("frappe.desk.doctype.bulk_update.bulk_update.submit_cancel_or_update_docs", desk::submit_cancel_or_update_docs),
+    guest("frappe.integrations.oauth2.authorize", endpoint::authorize),
+    any("frappe.integrations.oauth2.approve", endpoint::approve),
+    guest("frappe.integrations.oauth2.get_token", grant::get_token),
+    guest("frappe.integrations.oauth2.revoke_token", endpoint::revoke_token),
+    guest("frappe.integrations.oauth2.introspect_token", endpoint::introspect_token),
+    any("frappe.integrations.oauth2.openid_profile", openid::openid_profile),
+    guest("frappe.integrations.oauth2.openid_configuration", openid::openid_configuration),
     any("run_doc_method", desk::run_doc_method),
     any("runserverobj", desk::run_doc_method),
 ];
@@ -147,6 +171,16 @@ impl Answer {
 
     pub fn document(document: &Document) -> Answer {
         Answer::of(Value::Object(document.clone()))
+    }
+
+    /// The whole response: these keys, with nothing around them.
+    pub fn body(status: StatusCode, body: Value) -> Answer {
+        let extra = if let Value::Object(extra) = body { extra } else { Map::new() };
+        Answer { extra, status, ..Answer::default() }
+    }
+
+    pub fn redirect(target: String) -> Answer {
+        Answer { rendering: Rendering::Redirect(target), ..Answer::default() }
     }
 
     pub fn committed(self) -> Answer {

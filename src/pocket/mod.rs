@@ -5,8 +5,9 @@
 //! A reader who wonders about a strange answer finds the case number (T200) of the recording beside the code.
 //!
 //! ```text
-//! route -> form (what was sent) -> session (who asks) -> methods, client, desk (functions) \
-//!                                                     -> query, filter (lists)              > site (rows) -> document, doctype
+//! route -> request, form (what was sent) -> session (who asks) -> methods, client, desk (functions) \
+//!                                                              -> query, filter (lists)              > site (rows) -> document, doctype
+//!                                                              -> oauth, pages (sign-in, tokens)    /
 //! ```
 
 use std::convert::Infallible;
@@ -30,7 +31,8 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::pocket::reply::Reply;
-use crate::pocket::route::{Request, State};
+use crate::pocket::request::Request;
+use crate::pocket::route::State;
 
 mod client;
 mod desk;
@@ -40,8 +42,11 @@ mod fault;
 mod filter;
 mod form;
 mod methods;
+mod oauth;
+mod pages;
 mod query;
 mod reply;
+mod request;
 mod route;
 mod sample;
 mod session;
@@ -97,6 +102,49 @@ impl Pocket {
             state.credentials.add_bearer(token, user);
         }
         self
+    }
+
+    /// Sets a user's password. A user who does not exist becomes a System Manager.
+    pub fn with_password(self, user: &str, password: &str) -> Pocket {
+        {
+            let mut state = self.lock();
+            add_user(&mut state, user);
+            state.site.set_password(user, password);
+        }
+        self
+    }
+
+    /// Registers an OAuth client of the site, over the one of that id if there is one. `scopes` are separated by spaces; with
+    /// `skip_authorization`, nobody is asked to consent. An id that cannot be a document's name (it is empty, holds `<`) registers nothing.
+    pub fn with_oauth_client(self, id: &str, secret: &str, redirect_uris: &[&str], scopes: &str, skip_authorization: bool) -> Pocket {
+        oauth::client::register(&mut self.lock().site, id, secret, redirect_uris, scopes, skip_authorization);
+        self
+    }
+
+    /// Lets a client come back to one more address, for those that know their port only once they serve. `false`: there is no such client.
+    pub fn add_redirect_uri(&self, client_id: &str, redirect_uri: &str) -> bool {
+        oauth::client::add_redirect_uri(&mut self.lock().site, client_id, redirect_uri)
+    }
+
+    /// Moves the site's clock forward, by which issued tokens expire.
+    pub fn advance(&self, seconds: u64) {
+        self.lock().oauth.advance(seconds);
+    }
+
+    /// Revokes whatever was issued to a user: the access tokens are refused with 401 and the refresh tokens with 404 (T54, T55). Says how
+    /// many pairs that were.
+    pub fn revoke_all(&self, user: &str) -> usize {
+        oauth::token::revoke_all(&mut self.lock().site, user)
+    }
+
+    /// How often a refresh token was brought to the token endpoint, accepted or not.
+    pub fn refreshes(&self) -> u64 {
+        self.lock().oauth.refreshes
+    }
+
+    /// How often the token endpoint was called at all.
+    pub fn token_requests(&self) -> u64 {
+        self.lock().oauth.token_requests
     }
 
     async fn respond(&self, request: http::Request<Incoming>) -> Response<Full<Bytes>> {

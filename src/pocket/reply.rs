@@ -1,11 +1,11 @@
-//! What pocket ERP answers: JSON as Python writes it, the cookies that Frappe sets on everything, a few HTML pages.
+//! What pocket ERP answers: JSON as Python writes it, redirects, the cookies that Frappe sets on everything.
 //!
 //! Frappe's bodies are compact, ASCII-only JSON; the messages inside `_server_messages` are JSON once more, with Python's default spaces.
 
 use std::io;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, SET_COOKIE};
+use http::header::{CONTENT_TYPE, LOCATION, SET_COOKIE};
 use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 use jiff::{SignedDuration, Timestamp};
@@ -13,8 +13,13 @@ use serde::Serialize;
 use serde_json::Value;
 use serde_json::ser::{Formatter, Serializer};
 
+use crate::pocket::pages;
+use crate::pocket::request::{encoded, location};
+
 /// Lifetime of a session cookie in Frappe, in seconds (T01).
 const SESSION_SECONDS: i64 = 612_000;
+
+const HTML: &str = "text/html; charset=utf-8";
 
 /// One answer, before it becomes HTTP.
 #[derive(Debug)]
@@ -23,6 +28,7 @@ pub(super) struct Reply {
     pub content_type: &'static str,
     pub body: String,
     pub cookies: Cookies,
+    pub location: Option<String>,
 }
 
 /// Which `Set-Cookie` lines go with an answer. Frappe writes them on every request that got as far as a session (T101), errors included.
@@ -42,19 +48,33 @@ pub(super) enum Cookies {
 
 impl Reply {
     pub fn json(status: StatusCode, body: &Value) -> Reply {
-        Reply { status, content_type: "application/json", body: python_json(body, Spacing::Compact), cookies: Cookies::Guest }
+        Reply { content_type: "application/json", ..Reply::html(status, python_json(body, Spacing::Compact)) }
+    }
+
+    pub fn html(status: StatusCode, body: String) -> Reply {
+        Reply { status, content_type: HTML, body, cookies: Cookies::Guest, location: None }
+    }
+
+    pub fn redirect(target: &str) -> Reply {
+        let target = location(target);
+        Reply { location: Some(target.clone()), ..Reply::html(StatusCode::FOUND, pages::redirecting(&target)) }
+    }
+
+    /// A redirect of the website's own table, which has no body (T05).
+    pub fn moved(target: &str) -> Reply {
+        Reply { location: Some(target.to_owned()), ..Reply::html(StatusCode::MOVED_PERMANENTLY, String::new()) }
     }
 
     /// An answer of werkzeug's own, such as 405 and 413: no session, no JSON (T419, T542).
     pub fn page(status: StatusCode, title: &str, text: &str) -> Reply {
-        let code = status.as_u16();
-        let body = format!("<!doctype html>\n<html lang=en>\n<title>{code} {title}</title>\n<h1>{title}</h1>\n<p>{text}</p>\n");
-        Reply { status, content_type: "text/html; charset=utf-8", body, cookies: Cookies::None }
+        let body = pages::notice(title, text).replacen("<title>", &format!("<title>{} ", status.as_u16()), 1);
+        Reply::html(status, body).with_cookies(Cookies::None)
     }
 
     /// The answer to OPTIONS, whatever the path and the credentials (T107, T544).
     pub fn options() -> Reply {
-        Reply { status: StatusCode::OK, content_type: "text/plain; charset=utf-8", body: String::new(), cookies: Cookies::None }
+        let reply = Reply::html(StatusCode::OK, String::new()).with_cookies(Cookies::None);
+        Reply { content_type: "text/plain; charset=utf-8", ..reply }
     }
 
     pub fn with_cookies(mut self, cookies: Cookies) -> Reply {
@@ -66,6 +86,10 @@ impl Reply {
         let mut response = Response::new(Full::new(Bytes::from(self.body)));
         *response.status_mut() = self.status;
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(self.content_type));
+        // `redirect` escaped what cannot stand in a header, so that the only target lost here is one that nobody wrote.
+        if let Some(target) = self.location.and_then(|target| HeaderValue::from_str(&target).ok()) {
+            response.headers_mut().insert(LOCATION, target);
+        }
         for line in self.cookies.lines() {
             // A name that cannot stand in a header loses its cookie, not its answer.
             if let Ok(value) = HeaderValue::from_str(&line) {
@@ -102,7 +126,11 @@ impl Cookies {
 
 /// The time as Frappe stores it in `creation` and `modified`.
 pub(super) fn now_text() -> String {
-    Timestamp::now().strftime("%Y-%m-%d %H:%M:%S.%6f").to_string()
+    time_text(Timestamp::now())
+}
+
+pub(super) fn time_text(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%d %H:%M:%S.%6f").to_string()
 }
 
 pub(super) fn today_text() -> String {
@@ -117,14 +145,7 @@ fn cookie_date(seconds_from_now: i64) -> String {
 
 /// Percent-encodes a cookie value as Python's `quote` does.
 fn quoted(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => out.push(char::from(byte)),
-            _ => out.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    out
+    encoded(text, |byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'/'))
 }
 
 /// How Python's `json.dumps` was called.

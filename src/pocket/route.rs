@@ -1,16 +1,19 @@
 //! The path of one request through the site, in Frappe's order: form, session, credentials, `cmd`, and only then the path (FACTS section 5).
 
-use bytes::Bytes;
 use http::header::ACCEPT;
-use http::{HeaderMap, Method, StatusCode};
+use http::{Method, StatusCode};
 use serde_json::{Map, Value, json};
 
 use crate::pocket::document::Document;
 use crate::pocket::fault::{Fault, Kind, server_messages};
 use crate::pocket::form::{Form, percent_decoded};
-use crate::pocket::methods::{Answer, Call, Check, document_method, execute};
+use crate::pocket::methods::{Answer, Call, Check, Rendering, document_method, execute};
+use crate::pocket::oauth::Provider;
+use crate::pocket::oauth::signin;
+use crate::pocket::pages;
 use crate::pocket::query;
 use crate::pocket::reply::{Cookies, Reply};
+use crate::pocket::request::Request;
 use crate::pocket::session::Credentials;
 use crate::pocket::site::Site;
 
@@ -19,15 +22,7 @@ use crate::pocket::site::Site;
 pub(super) struct State {
     pub site: Site,
     pub credentials: Credentials,
-}
-
-/// One request, its body read to the end.
-pub(super) struct Request {
-    pub method: Method,
-    pub path: String,
-    pub query: String,
-    pub headers: HeaderMap,
-    pub body: Bytes,
+    pub oauth: Provider,
 }
 
 /// An answer that is not a fault, and whether a GET that led to it keeps its changes.
@@ -86,18 +81,26 @@ fn respond(state: &mut State, request: &Request, path: &str, cookies: &mut Cooki
         let body = json!({"message": "Logged In", "home_page": "/app", "full_name": state.site.full_name(&caller.user)});
         return Ok(Outcome { reply: Reply::json(StatusCode::OK, &body).with_cookies(caller.cookies), committed: false });
     }
-    let caller = state.credentials.identify(&state.site, &request.headers, &form)?;
+    if command.is_none() && path == signin::PATH && request.method == Method::POST {
+        return Ok(Outcome { reply: signin::submit(state, request, &form), committed: false });
+    }
+    let caller = state.credentials.identify(&state.site, &request.headers, &form, state.oauth.now())?;
     *cookies = caller.cookies;
     if function == Some("logout") {
         state.credentials.logout(&request.headers, &form);
         let body = json!({"message": "No App", "home_page": "/login", "full_name": "Guest"});
         return Ok(Outcome { reply: Reply::json(StatusCode::OK, &body).with_cookies(Cookies::Cleared), committed: false });
     }
-    let mut call = Call { site: &mut state.site, user: &caller.user, form: &form };
+    if function == Some("web_logout") {
+        state.credentials.logout(&request.headers, &form);
+        let page = pages::notice("Logged Out", "You have been successfully logged out");
+        return Ok(Outcome { reply: Reply::html(StatusCode::OK, page).with_cookies(Cookies::Cleared), committed: false });
+    }
+    let mut call = Call { site: &mut state.site, user: &caller.user, form: &form, request, oauth: &mut state.oauth };
     let mut outcome = match command {
         Some(command) => Outcome::of("message", execute(&command, &request.method, Check::Verb, &mut call)?),
         None if path.starts_with("/api/") => api(&request.method, path, &mut call)?,
-        None => website(&request.method, path),
+        None => website(path, &call),
     };
     if outcome.reply.cookies == Cookies::Guest {
         outcome.reply.cookies = cookies.clone();
@@ -105,7 +108,7 @@ fn respond(state: &mut State, request: &Request, path: &str, cookies: &mut Cooki
     Ok(outcome)
 }
 
-/// `login` and `logout` happen before the path is routed.
+/// `login`, `logout` and `web_logout` happen before the path is routed.
 fn function_of(path: &str) -> Option<&str> {
     match parse(path) {
         Some((_, Route::Function(name))) => Some(name),
@@ -190,15 +193,22 @@ fn no_method(method: &Method) -> Result<Outcome, Fault> {
     Ok(Outcome { reply: Reply::page(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed", text), committed: false })
 }
 
-/// The website is not what pocket ERP is for.
-fn website(method: &Method, path: &str) -> Outcome {
-    let reply = if path == "/" && matches!(*method, Method::GET | Method::HEAD | Method::POST) {
-        Reply::page(StatusCode::OK, "pocket ERP", "An in-memory stand-in for a Frappe site. Its API is under /api.")
-            .with_cookies(Cookies::Guest)
-    } else {
-        let text =
-            "The requested URL was not found on the server. If you entered the URL manually please check your spelling and try again.";
-        Reply::page(StatusCode::NOT_FOUND, "Not Found", text)
+/// The website is not what pocket ERP is for; it has a home page, a sign-in page and one redirect.
+fn website(path: &str, call: &Call<'_>) -> Outcome {
+    let reads = matches!(call.request.method, Method::GET | Method::HEAD);
+    let reply = match path {
+        "/" if reads || call.request.method == Method::POST => {
+            Reply::page(StatusCode::OK, "pocket ERP", "An in-memory stand-in for a Frappe site. Its API is under /api.")
+                .with_cookies(Cookies::Guest)
+        }
+        signin::PATH if reads => signin::page(call),
+        // T05.
+        "/.well-known/openid-configuration" if reads => Reply::moved("/api/method/frappe.integrations.oauth2.openid_configuration"),
+        _ => {
+            let text =
+                "The requested URL was not found on the server. If you entered the URL manually please check your spelling and try again.";
+            Reply::page(StatusCode::NOT_FOUND, "Not Found", text)
+        }
     };
     Outcome { reply, committed: false }
 }
@@ -259,12 +269,22 @@ impl Outcome {
 
     /// A function's answer; one that returned nothing is `{}`.
     fn of(key: &str, answer: Answer) -> Outcome {
+        let committed = answer.committed;
+        let reply = match answer.rendering {
+            Rendering::Redirect(target) => Reply::redirect(&target),
+            Rendering::Page(html) => Reply::html(answer.status, html),
+            Rendering::Json => return Outcome::json(key, answer),
+        };
+        Outcome { reply, committed }
+    }
+
+    fn json(key: &str, answer: Answer) -> Outcome {
         let mut body = Map::new();
         body.extend(answer.extra);
         body.extend(answer.value.map(|value| (key.to_owned(), value)));
         if !answer.messages.is_empty() {
             body.insert("_server_messages".to_owned(), server_messages(&answer.messages));
         }
-        Outcome { reply: Reply::json(StatusCode::OK, &Value::Object(body)), committed: answer.committed }
+        Outcome { reply: Reply::json(answer.status, &Value::Object(body)), committed: answer.committed }
     }
 }

@@ -144,6 +144,8 @@ fn secrets(rows: &mut Rows<'_>) {
         json!({
             "access_token": "not-a-real-access-token", "refresh_token": "not-a-real-refresh-token", "user": "Administrator",
             "client": "pocketclient", "scopes": "all openid", "expiration_time": "2026-01-05 09:00:00.000000",
+            // It is there to be seen, not to be used: its refresh token stands in this file.
+            "status": "Revoked",
         }),
     );
 }

@@ -7,11 +7,14 @@ use std::collections::BTreeMap;
 
 use data_encoding::BASE64;
 use http::HeaderMap;
-use http::header::{AUTHORIZATION, COOKIE};
+use http::header::AUTHORIZATION;
+use jiff::Timestamp;
 
 use crate::pocket::fault::{Fault, random_hex};
 use crate::pocket::form::Form;
+use crate::pocket::oauth::token;
 use crate::pocket::reply::Cookies;
+use crate::pocket::request::cookie;
 use crate::pocket::site::Site;
 
 /// Sessions at a time; the next login ends them all.
@@ -32,7 +35,7 @@ struct ApiKey {
     user: String,
 }
 
-/// A Bearer token.
+/// A Bearer token that nobody issued and that never expires; those that the site issues are rows.
 struct Bearer {
     token: String,
     user: String,
@@ -72,7 +75,7 @@ impl Credentials {
         }
     }
 
-    pub fn identify(&self, site: &Site, headers: &HeaderMap, form: &Form) -> Result<Caller, Fault> {
+    pub fn identify(&self, site: &Site, headers: &HeaderMap, form: &Form, now: Timestamp) -> Result<Caller, Fault> {
         let sid = sid(headers, form).and_then(|sid| Some((sid.clone(), self.sessions.get(&sid)?.clone())));
         let mut caller = match sid {
             Some((sid, user)) => session(site, sid, user),
@@ -85,8 +88,9 @@ impl Credentials {
         match scheme.to_ascii_lowercase().as_str() {
             // A token overrides a session (T161), and a letter's case does not matter in it (T140).
             "bearer" => {
-                if let Some(bearer) = self.bearers.iter().find(|bearer| bearer.token.eq_ignore_ascii_case(credential)) {
-                    caller.user = bearer.user.clone();
+                let standing = self.bearers.iter().find(|bearer| bearer.token.eq_ignore_ascii_case(credential));
+                if let Some(user) = standing.map(|bearer| bearer.user.clone()).or_else(|| token::bearer(site, credential, now)) {
+                    caller.user = user;
                 }
             }
             "token" => self.use_key(&mut caller, credential)?,
@@ -120,8 +124,5 @@ fn sid(headers: &HeaderMap, form: &Form) -> Option<String> {
     if let Some(sid) = form.text("sid").filter(|sid| !sid.is_empty()) {
         return Some(sid.to_owned());
     }
-    headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok()).flat_map(|cookies| cookies.split(';')).find_map(|cookie| {
-        let (name, value) = cookie.split_once('=')?;
-        (name.trim() == "sid").then(|| value.trim().to_owned())
-    })
+    cookie(headers, "sid").map(str::to_owned)
 }

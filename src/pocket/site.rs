@@ -79,6 +79,25 @@ impl Site {
         self.find("User", user).and_then(|user| text(&user, "full_name").map(str::to_owned)).unwrap_or_else(|| user.to_owned())
     }
 
+    /// Writes one column of a row past all checks, as `frappe.db.set_value` does. A row that is not there is passed over.
+    pub fn set(&mut self, doctype: &str, name: &str, column: &str, value: impl Into<Value>) {
+        let Some(doctype) = DocType::find(doctype) else { return };
+        if let Some(row) = self.table(doctype).get_mut(&folded(name)) {
+            Arc::make_mut(row).insert(column.to_owned(), value.into());
+        }
+    }
+
+    /// Drops rows until one more fits into `rows_max`: those that are spent first, then the oldest.
+    pub fn make_room(&mut self, doctype: &str, rows_max: usize, spent: fn(&Document) -> bool) {
+        let Some(doctype) = DocType::find(doctype) else { return };
+        let table = self.table(doctype);
+        while table.len() >= rows_max.max(1) {
+            let order = |row: &Document| (!spent(row), text(row, "creation").unwrap_or_default().to_owned());
+            let Some(first) = table.iter().min_by_key(|(_, row)| order(row)).map(|(name, _)| name.clone()) else { return };
+            table.remove(&first);
+        }
+    }
+
     /// Sets the times of a row, for rows that are older than the process.
     pub fn backdate(&mut self, doctype: &str, name: &str, time: &str) {
         let Some(doctype) = DocType::find(doctype) else { return };
@@ -97,7 +116,7 @@ impl Site {
     /// The user's name as stored, where the password is theirs.
     pub fn user_with_password(&self, user: &str, password: &str) -> Option<String> {
         let known = self.passwords.get(&folded(user)).is_some_and(|stored| stored == password);
-        let user = self.find("User", user).filter(|_| known)?;
+        let user = self.find("User", user).filter(|user| known && user.get("enabled").map(document::number) != Some(0.0))?;
         text(&user, "name").map(str::to_owned)
     }
 
@@ -192,7 +211,7 @@ impl Site {
             return Err(Fault::thrown(Kind::Validation, text));
         }
         if let Some((other, other_name)) = self.linked_from(doctype, name) {
-            let anchor = |doctype: &str, name: &str| format!("<a href=\"/app/Shape/{doctype}/{name}\">{name}</a>");
+            let anchor = |doctype: &str, name: &str| format!("<a href=\"/app/Form/{doctype}/{name}\">{name}</a>");
             let text = format!(
                 "Cannot delete or cancel because {} {} is linked with {other} {} ",
                 doctype.name,

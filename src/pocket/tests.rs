@@ -7,11 +7,15 @@ use serde_json::{Value, json};
 
 use crate::pocket::Pocket;
 use crate::pocket::reply::{Cookies, Reply};
-use crate::pocket::route::{Request, answer};
+use crate::pocket::request::Request;
+use crate::pocket::route::answer;
 
 mod documents;
 mod lists;
+mod oauth;
+mod recorded;
 mod refusals;
+mod signin;
 mod traps;
 mod wire;
 
@@ -25,17 +29,20 @@ fn pocket() -> Pocket {
 }
 
 fn ask(pocket: &Pocket, method: &str, target: &str, headers: &[(HeaderName, &'static str)], body: &str) -> Reply {
-    let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    let headers = headers.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value)));
     let mut map = HeaderMap::new();
     for (name, value) in headers {
-        map.append(name, value);
+        map.append(name, HeaderValue::from_static(value));
     }
+    send(pocket, method, target, map, body)
+}
+
+fn send(pocket: &Pocket, method: &str, target: &str, headers: HeaderMap, body: &str) -> Reply {
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let request = Request {
         method: Method::from_bytes(method.as_bytes()).expect("a method of the test"),
         path: path.to_owned(),
         query: query.to_owned(),
-        headers: map,
+        headers,
         body: Bytes::copy_from_slice(body.as_bytes()),
     };
     answer(&mut pocket.lock(), &request)

@@ -6,7 +6,7 @@
 
 pub mod cached;
 pub mod embedded;
-mod flight;
+pub mod flight;
 pub mod grants;
 pub mod kept;
 mod link;
@@ -16,7 +16,7 @@ pub mod redis;
 pub mod seal;
 
 #[cfg(test)]
-mod contract;
+pub(crate) mod contract;
 #[cfg(test)]
 #[path = "../../tests/support/redis.rs"]
 pub(crate) mod redis_server;

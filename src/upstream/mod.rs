@@ -5,10 +5,12 @@
 //! settings share its health and its connections, so that a thousand sites of one bench cost what one does.
 
 pub mod answer;
+pub mod ask;
 pub mod body;
 pub mod connect;
 pub mod credential;
 pub mod error;
+pub mod frappe;
 pub mod headers;
 pub mod health;
 pub mod pool;

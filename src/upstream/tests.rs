@@ -2,6 +2,7 @@
 
 mod answers;
 mod connections;
+mod frappe;
 mod peer;
 mod requests;
 mod servers;

@@ -12,7 +12,7 @@ const LEVELS: &[&[&str]] = &[
     &["config", "router"],
     &["gateway", "authserver", "admin"],
     &["exchange"],
-    &["store", "upstream", "listener", "audit", "limiter", "pocket"],
+    &["store", "upstream", "listener", "audit", "limiter", "outbound", "pocket"],
     &["reply", "telemetry", "wording"],
     &["oauth"],
     &["policy"],

@@ -6,6 +6,7 @@
 mod bounds;
 mod header;
 mod listen;
+mod oauth;
 mod operation;
 mod rpc;
 mod sensitive;

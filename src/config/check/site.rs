@@ -8,15 +8,14 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
 use crate::config::check::rpc::methods;
-use crate::config::check::{header, sensitive, upstream};
+use crate::config::check::{header, oauth, sensitive, upstream};
 use crate::config::checked::{Credential, NamedScope, Route, Secret, Site};
 use crate::config::section::{Item, Section};
 use crate::config::written::Origin;
+use crate::oauth::origin;
+use crate::oauth::origin::HOST_BYTES_MAX;
 use crate::policy::scope::Scope;
 use crate::upstream::{ServerUrl, Settings};
-
-/// The longest name of a site or host, in bytes: what DNS allows.
-const NAME_MAX: usize = 253;
 
 /// What a route may neither be, nor contain, nor lie below: what the policy or the gate itself answers, and what hands out the
 /// database's password (FACTS R20).
@@ -31,7 +30,10 @@ struct Read {
 
 /// Every `[[site]]`; at least one. No name and no host stands twice.
 pub fn sites(root: &Section<'_>, defaults: &Settings, scopes: &[NamedScope]) -> Vec<Site> {
-    let read = root.sections("site", |section| site(section, defaults, scopes));
+    // A key that is there and wrong has been told of.
+    let places = root.places();
+    let sealed = places.has("store.encryption_key") || places.has("store.encryption_key_file");
+    let read = root.sections("site", |section| site(section, defaults, scopes, sealed));
     if !root.has("site") {
         root.refuse("site", "missing, so there is nothing to guard; write [[site]] with name = \"erp.example.com\" and upstreams");
     }
@@ -51,12 +53,13 @@ pub fn sites(root: &Section<'_>, defaults: &Settings, scopes: &[NamedScope]) -> 
     read.into_iter().map(|read| read.site).collect()
 }
 
-fn site(section: &Section<'_>, defaults: &Settings, scopes: &[NamedScope]) -> Option<Read> {
+fn site(section: &Section<'_>, defaults: &Settings, scopes: &[NamedScope], sealed: bool) -> Option<Read> {
     let name = section.text("name", site_name);
     let hosts = hosts(section, name.as_deref());
     let servers = servers(section);
     let settings = section.section("upstream", |upstream| upstream::settings(upstream, defaults));
-    let credential = credential(section);
+    let oauth = oauth::oauth(section, &hosts, scopes, sealed);
+    let credential = credential(section, &oauth);
     let frappe_site = section.text("frappe_site", site_name).or_else(|| hosts.first().map(|host| host.value.clone()));
     let upstream_ca = authorities(section, &servers);
     let cors_origins = values(section, "cors_origins", cors_origin);
@@ -84,7 +87,7 @@ fn site(section: &Section<'_>, defaults: &Settings, scopes: &[NamedScope]) -> Op
         request_headers,
         keep_tracebacks,
         routes,
-        oauth: None,
+        oauth: oauth.settings,
     };
     Some(Read { site, name: section.origin_of("name"), hosts })
 }
@@ -126,23 +129,43 @@ fn servers(section: &Section<'_>) -> Vec<ServerUrl> {
     servers
 }
 
-fn credential(section: &Section<'_>) -> Option<Credential> {
+fn credential(section: &Section<'_>, oauth: &oauth::Read) -> Option<Credential> {
     let kind = section.text("credential", |text| match text {
-        "api-key" | "forward" => Ok(text.to_owned()),
-        _ => Err(format!("`{text}` is not a credential; write \"api-key\", or \"forward\" where Frappe knows the clients' tokens")),
+        "api-key" | "forward" | "bearer" => Ok(text.to_owned()),
+        _ => Err(format!(
+            "`{text}` is not a credential; write \"api-key\", \"bearer\" for the user's own token with [site.oauth], or \"forward\" where \
+             Frappe knows the clients' tokens"
+        )),
     });
     let key = section.secret("api_key", "api_key_file");
     section.warn_if_written("api_key", "api_key_file");
     let (written, from_file) = (section.has("api_key"), section.has("api_key_file"));
+    if let Some(kind @ ("forward" | "bearer")) = kind.as_deref()
+        && (written || from_file)
+    {
+        let problem = format!("is \"{kind}\", so the API key is never sent; remove the key, or write credential = \"api-key\"");
+        section.refuse("credential", &problem);
+    }
     match (kind.as_deref(), key) {
         (Some("forward"), _) => {
-            if written || from_file {
+            if oauth.written {
                 section.refuse(
                     "credential",
-                    "is \"forward\", so the API key is never sent; remove the key, or write credential = \"api-key\"",
+                    "is \"forward\", but Frappe knows nothing of the tokens that [site.oauth] issues; write \"bearer\", which sends the \
+                     user's own token of Frappe, or \"api-key\"",
                 );
             }
             Some(Credential::Forward)
+        }
+        (Some("bearer"), _) => {
+            if !oauth.signs_in {
+                section.refuse(
+                    "credential",
+                    "is \"bearer\", so users must sign in at Frappe; write [site.oauth] with issuer, login_url, client_id and \
+                     client_secret_file, or credential = \"api-key\"",
+                );
+            }
+            Some(Credential::Bearer)
         }
         (_, Some(key)) if api_key(&key) => Some(Credential::ApiKey(key)),
         (_, Some(_)) => {
@@ -168,13 +191,19 @@ fn api_key(secret: &Secret) -> bool {
 }
 
 fn authorities(section: &Section<'_>, servers: &[ServerUrl]) -> Vec<CertificateDer<'static>> {
-    let Some(pem) = section.contents("upstream_ca_file") else { return Vec::new() };
-    if !servers.iter().any(|server| server.tls) {
+    let read = certificates(section, "upstream_ca_file");
+    if section.has("upstream_ca_file") && !servers.iter().any(|server| server.tls) {
         section.warn("upstream_ca_file", "has no effect, because no upstream is an https URL");
     }
+    read
+}
+
+/// The certificates in the file that `key` names; none where it is not there.
+pub fn certificates(section: &Section<'_>, key: &'static str) -> Vec<CertificateDer<'static>> {
+    let Some(pem) = section.contents(key) else { return Vec::new() };
     let read = CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<Vec<_>, _>>().unwrap_or_default();
     if read.is_empty() {
-        section.refuse("upstream_ca_file", "holds no certificate in PEM; name a file with -----BEGIN CERTIFICATE-----");
+        section.refuse(key, "holds no certificate in PEM; name a file with -----BEGIN CERTIFICATE-----");
     }
     read
 }
@@ -216,7 +245,7 @@ fn route_scope(text: &str, scopes: &[NamedScope]) -> Result<Scope, String> {
 }
 
 /// A list of which each value stands once.
-fn values<T: PartialEq>(section: &Section<'_>, key: &'static str, parse: impl Fn(&str) -> Result<T, String>) -> Vec<T> {
+pub fn values<T: PartialEq>(section: &Section<'_>, key: &'static str, parse: impl Fn(&str) -> Result<T, String>) -> Vec<T> {
     let mut values = Vec::new();
     for item in section.texts(key, parse).unwrap_or_default() {
         if values.contains(&item.value) {
@@ -230,7 +259,7 @@ fn values<T: PartialEq>(section: &Section<'_>, key: &'static str, parse: impl Fn
 /// The name of a site, which is part of keys in the store and of a header.
 fn site_name(text: &str) -> Result<Box<str>, String> {
     let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
-    if plain && !text.is_empty() && text.len() <= NAME_MAX && !text.starts_with('.') {
+    if plain && !text.is_empty() && text.len() <= HOST_BYTES_MAX && !text.starts_with('.') {
         return Ok(text.into());
     }
     Err(format!("`{text}` is not the name of a site; write letters, digits, `-`, `.` and `_`, like \"erp.example.com\""))
@@ -252,13 +281,7 @@ fn host(text: &str) -> Result<Box<str>, String> {
     if text.contains('*') {
         return Err(format!("`{text}` is a pattern; write every host by its name, like \"erp.example.com\""));
     }
-    let label = |label: &str| {
-        (1..=63).contains(&label.len())
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-    };
-    if text.len() <= NAME_MAX && text.split('.').all(label) {
+    if origin::is_name(text) {
         return Ok(text.to_ascii_lowercase().into());
     }
     Err(format!("`{text}` is not a host; {remedy} (international names in their xn-- form)"))
@@ -266,23 +289,5 @@ fn host(text: &str) -> Result<Box<str>, String> {
 
 /// An origin exactly as a browser sends it, since it is compared byte by byte.
 fn cors_origin(text: &str) -> Result<Box<str>, String> {
-    let remedy = "write it like \"https://app.example.com\"";
-    if text == "*" || text == "null" {
-        return Err(format!("`{text}` would let any web page use a token it gets hold of; name each origin: {remedy}"));
-    }
-    let (scheme, authority) = text.split_once("://").unwrap_or_default();
-    let (name, port) = match authority.rsplit_once(':') {
-        Some((name, port)) if !port.ends_with(']') => (name, Some(port)),
-        _ => (authority, None),
-    };
-    let default_port = if scheme == "https" { "443" } else { "80" };
-    let good_port =
-        port.is_none_or(|port| port.parse::<u16>().is_ok_and(|number| number != 0 && number.to_string() == port) && port != default_port);
-    let good_host = host(name).is_ok_and(|lower| *lower == *name);
-    if ["https", "http"].contains(&scheme) && good_host && good_port {
-        return Ok(text.into());
-    }
-    Err(format!(
-        "`{text}` is not an origin as browsers send it: scheme, lower-case host, port unless it is {default_port}, no path; {remedy}"
-    ))
+    origin::check(text).map(|()| text.into())
 }

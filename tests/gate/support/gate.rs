@@ -289,6 +289,17 @@ impl Process {
         self.lines.recv_timeout(DEADLINE).unwrap_or_default()
     }
 
+    /// The first line from here on that contains `part`; empty where it ends without one.
+    pub fn line_with(&mut self, part: &str) -> String {
+        loop {
+            match self.lines.recv_timeout(DEADLINE) {
+                Ok(line) if !line.contains(part) => {}
+                Ok(line) => return line,
+                Err(_) => return String::new(),
+            }
+        }
+    }
+
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&self.stderr.lock().expect("no one panics with it")).into_owned()
     }

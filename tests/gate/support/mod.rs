@@ -1,17 +1,20 @@
-//! What the tests stand on: a real gate, a real Redis, a recording upstream, and clients that send exact bytes.
+//! What the tests stand on: a real gate, a real Redis, a recording upstream, clients that send exact bytes, and a browser.
 //!
 //! Everything here blocks and waits on an event (a line, a socket, an exit) with [`DEADLINE`]; nothing sleeps for a while and hopes.
 
 pub mod audit;
+pub mod browser;
 pub mod certificate;
 pub mod exchange;
 pub mod frames;
 pub mod gate;
 pub mod http2;
+pub mod provider;
 pub mod redis;
 pub mod setup;
 pub mod upstream;
 pub mod verdict;
+pub mod webdriver;
 pub mod wire;
 
 use std::process::Command;

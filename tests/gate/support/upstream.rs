@@ -102,6 +102,10 @@ impl Upstream {
         (upstream, Held { release })
     }
 
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
