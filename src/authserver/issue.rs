@@ -2,15 +2,14 @@
 
 use std::sync::Arc;
 
-use aws_lc_rs::rand;
-
 use crate::authserver::call::{Call, Failure};
+use crate::authserver::random;
 use crate::oauth::client::{Client, GrantType};
 use crate::oauth::records::{Grant, RefreshRecord, issue_at};
 use crate::oauth::token::TokenAnswer;
 use crate::policy::scope::Scopes;
 use crate::policy::time::Timestamp;
-use crate::policy::token::{AccessToken, RECORD_VERSION, TOKEN_BYTES, TokenHash, TokenRecord};
+use crate::policy::token::{AccessToken, RECORD_VERSION, TokenHash, TokenRecord};
 use crate::store::kept::{self, Kept, Kind};
 use crate::store::{StoreError, grants};
 
@@ -29,17 +28,11 @@ pub struct Issued {
 /// option; that costs a fortieth of one bit.
 pub fn new_secret() -> Result<AccessToken, Failure> {
     loop {
-        let mut random = [0; TOKEN_BYTES];
-        fill(&mut random)?;
-        let secret = AccessToken::from_random(random);
+        let secret = AccessToken::from_random(random::bytes()?);
         if !secret.reveal().starts_with('-') {
             return Ok(secret);
         }
     }
-}
-
-pub fn fill(random: &mut [u8]) -> Result<(), Failure> {
-    rand::fill(random).map_err(|_| StoreError("the system gives no random bytes".to_owned()).into())
 }
 
 /// The grant, used now, and the second to issue at under it; `None` where it has ended.

@@ -8,6 +8,7 @@ use crate::authserver::call::{Answer, Call, Failure};
 use crate::authserver::clients::{authenticate, guessed};
 use crate::authserver::issue::{self, Issued, draw, issue};
 use crate::authserver::keys::{self, SiteKeys};
+use crate::authserver::random;
 use crate::oauth::authorization::check_resource;
 use crate::oauth::claims::{ID_TOKEN_LIFETIME, IdToken, Particulars, Told, at_hash, is_openid};
 use crate::oauth::client::{Client, GrantType};
@@ -15,7 +16,7 @@ use crate::oauth::error::{ErrorCode, OAuthError};
 use crate::oauth::parameters::Parameters;
 use crate::oauth::records::{CODE_KEPT, CODE_REFUSED, CodeRecord, End, Grant, REFRESH_REFUSED, Refresh, RefreshRecord, Refused, issue_at};
 use crate::oauth::scopes;
-use crate::oauth::sealed_answer::{self, NONCE_BYTES};
+use crate::oauth::sealed_answer;
 use crate::oauth::token::{TokenAnswer, TokenRequest};
 use crate::policy::scope::Scopes;
 use crate::policy::token::TokenHash;
@@ -154,10 +155,8 @@ fn repeated(call: &mut Call<'_>, token: &str, sealed: &str) -> Result<TokenAnswe
 }
 
 fn sealed(token: &str, answer: &TokenAnswer) -> Result<String, Failure> {
-    let mut nonce = [0; NONCE_BYTES];
-    issue::fill(&mut nonce)?;
     let json = serde_json::to_vec(answer).unwrap_or_default();
-    sealed_answer::seal(token, nonce, &json).map_err(|_| StoreError("an answer could not be sealed".to_owned()).into())
+    sealed_answer::seal(token, random::bytes()?, &json).map_err(|_| StoreError("an answer could not be sealed".to_owned()).into())
 }
 
 /// `client_credentials`: the client speaks for itself, or for the user that the operator gave it.

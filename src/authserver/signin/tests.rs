@@ -957,10 +957,17 @@ async fn shots() {
         let body = seen.body.replace("/oauth/style.css", "style.css");
         std::fs::write(format!("{dir}/{name}.html"), body).unwrap();
     };
-    let page = house.sign_in(&mut browser, &link(&[("client_id", "scanner"), ("scope", "read:item write:stock-entry call:stock.api.scan_barcode crm openid email")])).await;
+    let page = house
+        .sign_in(
+            &mut browser,
+            &link(&[("client_id", "scanner"), ("scope", "read:item write:stock-entry call:stock.api.scan_barcode crm openid email")]),
+        )
+        .await;
     write("consent", &page);
     house.decide(&mut browser, &page, ALLOW).await;
-    let page = house.get(&mut browser, &link(&[("client_id", "strange"), ("scope", "openid all"), ("redirect_uri", "http://127.0.0.1:51004/cb")])).await;
+    let page = house
+        .get(&mut browser, &link(&[("client_id", "strange"), ("scope", "openid all"), ("redirect_uri", "http://127.0.0.1:51004/cb")]))
+        .await;
     write("grave", &page);
     house.decide(&mut browser, &page, ALLOW).await;
     let grants = house.get(&mut browser, "/oauth/grants?withdrawn=1").await;

@@ -11,7 +11,9 @@ const LEAD: &str = r#"{"lead_name":"OAuth Lead","email_id":"oauth@test.com"}"#;
 
 /// The guide's link: no PKCE, `read write`, `state=xyz`.
 fn link(id: &str) -> String {
-    format!("{FRAPPE}authorize?response_type=code&client_id={id}&redirect_uri=https%3A%2F%2Fapp.example%2Fcallback&scope=read%20write&state=xyz")
+    format!(
+        "{FRAPPE}authorize?response_type=code&client_id={id}&redirect_uri=https%3A%2F%2Fapp.example%2Fcallback&scope=read%20write&state=xyz"
+    )
 }
 
 fn error(reply: &Reply) -> (u16, String) {
@@ -24,9 +26,8 @@ fn the_flow_works_as_frappes_guide_prints_it() {
         let app = provider.confidential("guide-app", "read write");
         let secret = app.secret.clone().expect("a secret");
         let get_token = format!("{FRAPPE}get_token");
-        let post = |form: &[(&str, &str)]| {
-            provider.post(&get_token, &[&[("client_id", "guide-app"), ("client_secret", &secret)], form].concat())
-        };
+        let post =
+            |form: &[(&str, &str)]| provider.post(&get_token, &[&[("client_id", "guide-app"), ("client_secret", &secret)], form].concat());
 
         let mut person = Person::new(&provider);
         let consent = person.begin(&link("guide-app"));
@@ -44,7 +45,10 @@ fn the_flow_works_as_frappes_guide_prints_it() {
         assert_eq!(reply.status, 200, "{}", reply.text());
         assert_eq!(reply.header("cache-control"), Some("no-store"));
         let tokens = reply.json();
-        assert_eq!((&tokens["token_type"], &tokens["expires_in"], &tokens["scope"]), (&json!("Bearer"), &json!(3600), &json!("read write")));
+        assert_eq!(
+            (&tokens["token_type"], &tokens["expires_in"], &tokens["scope"]),
+            (&json!("Bearer"), &json!(3600), &json!("read write"))
+        );
         let token = tokens["access_token"].as_str().expect("an access token").to_owned();
         let refresh = tokens["refresh_token"].as_str().expect("a refresh token").to_owned();
         provider.gate.keep_secret(&token);
