@@ -30,7 +30,10 @@ pub async fn authenticate(call: &mut Call<'_>, parameters: &Parameters<'_>) -> R
     if let Some(failures) = failures {
         failures.check(call.address, now).map_err(|too_many| Failure::Limited(Limit::FailedAuthentications, too_many))?;
     }
-    guesses.check(call.issuer.site, &shown.id, call.address, now).map_err(|too_many| Failure::Limited(Limit::Client, too_many))?;
+    // Whoever shows no secret guesses none: nobody can shut out the users of a public client by failing in its name.
+    if shown.secret.is_some() {
+        guesses.check(call.issuer.site, &shown.id, call.address, now).map_err(|too_many| Failure::Limited(Limit::Client, too_many))?;
+    }
     let found = find(call, &shown.id).await?;
     call.note.client = found.as_ref().map(|client| client.id.clone());
     match token::authenticate(found.as_ref(), &shown, call.now) {
@@ -66,5 +69,7 @@ pub fn guessed(call: &Call<'_>) {
 
 fn failed(call: &Call<'_>, shown: &Shown) {
     guessed(call);
-    call.shared.memory.guesses.failed(call.issuer.site, &shown.id, call.shared.nanos());
+    if shown.secret.is_some() {
+        call.shared.memory.guesses.failed(call.issuer.site, &shown.id, call.shared.nanos());
+    }
 }

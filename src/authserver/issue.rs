@@ -1,14 +1,15 @@
 //! Writing new tokens down, and taking them back where another request was first.
 
-use aws_lc_rs::rand;
+use std::sync::Arc;
 
 use crate::authserver::call::{Call, Failure};
+use crate::authserver::random;
 use crate::oauth::client::{Client, GrantType};
 use crate::oauth::records::{Grant, RefreshRecord, issue_at};
 use crate::oauth::token::TokenAnswer;
 use crate::policy::scope::Scopes;
 use crate::policy::time::Timestamp;
-use crate::policy::token::{AccessToken, RECORD_VERSION, TOKEN_BYTES, TokenHash, TokenRecord};
+use crate::policy::token::{AccessToken, RECORD_VERSION, TokenHash, TokenRecord};
 use crate::store::kept::{self, Kept, Kind};
 use crate::store::{StoreError, grants};
 
@@ -27,17 +28,11 @@ pub struct Issued {
 /// option; that costs a fortieth of one bit.
 pub fn new_secret() -> Result<AccessToken, Failure> {
     loop {
-        let mut random = [0; TOKEN_BYTES];
-        fill(&mut random)?;
-        let secret = AccessToken::from_random(random);
+        let secret = AccessToken::from_random(random::bytes()?);
         if !secret.reveal().starts_with('-') {
             return Ok(secret);
         }
     }
-}
-
-pub fn fill(random: &mut [u8]) -> Result<(), Failure> {
-    rand::fill(random).map_err(|_| StoreError("the system gives no random bytes".to_owned()).into())
 }
 
 /// The grant, used now, and the second to issue at under it; `None` where it has ended.
@@ -99,7 +94,7 @@ pub async fn issue(
 pub async fn access(
     call: &Call<'_>,
     client: &Client,
-    user: &std::sync::Arc<str>,
+    user: &Arc<str>,
     grant: Option<&Grant>,
     iat: Timestamp,
     scopes: Scopes,
@@ -138,7 +133,7 @@ impl Issued {
     }
 
     /// Names it in the audit record.
-    pub fn note(&self, call: &mut Call<'_>, user: &std::sync::Arc<str>) {
+    pub fn note(&self, call: &mut Call<'_>, user: &Arc<str>) {
         call.note.user = Some(user.clone());
         call.note.scopes = Some(self.answer.scope.as_str().into());
         call.note.token = Some(self.access);

@@ -1,24 +1,21 @@
 //! Registration (RFC 7591): a client makes itself known, where the operator lets it.
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
-use data_encoding::BASE32_DNSSEC;
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
 
 use crate::authserver::bearer;
 use crate::authserver::call::{Answer, Call, Failure, Limit};
 use crate::authserver::clients::guessed;
-use crate::authserver::issue::{fill, new_secret};
+use crate::authserver::issue::new_secret;
 use crate::authserver::issuer::Registration;
+use crate::authserver::random;
 use crate::oauth::error::{ErrorCode, OAuthError};
 use crate::oauth::registration::{self, Authentication};
 use crate::policy::token::TokenHash;
 use crate::store::{StoreError, origins};
 
-/// Random bytes of an id: 16 letters and digits.
-const ID_BYTES: usize = 10;
-
-/// How often another id is tried when one is taken, which takes 2^40 clients.
+/// How often another id is tried when one is taken, which takes 2^50 clients.
 const ATTEMPTS_MAX: usize = 3;
 
 pub async fn answer(call: &mut Call<'_>) -> Result<Answer, Failure> {
@@ -45,7 +42,7 @@ pub async fn answer(call: &mut Call<'_>) -> Result<Answer, Failure> {
     let authentication = wanted.authentication;
     let secret = if authentication == Authentication::None { None } else { Some(new_secret()?) };
     for _ in 0..ATTEMPTS_MAX {
-        let mut client = wanted.clone().client(&new_id()?, call.now);
+        let mut client = wanted.clone().client(&random::id()?, call.now);
         client.secret = secret.as_ref().map(|secret| secret.hash());
         origins::enter(call.store(), &call.issuer.name, &client).await?;
         if call.store().create_client(&call.issuer.name, &client).await? {
@@ -81,10 +78,4 @@ fn admit(call: &Call<'_>, expected: &TokenHash) -> Result<Option<Answer>, Failur
             Some(bearer::refuse(call, Some(&error), "token_unknown"))
         }
     })
-}
-
-fn new_id() -> Result<String, Failure> {
-    let mut random = [0; ID_BYTES];
-    fill(&mut random)?;
-    Ok(BASE32_DNSSEC.encode(&random))
 }

@@ -8,19 +8,20 @@ use crate::authserver::call::{Answer, Call, Failure};
 use crate::authserver::clients::{authenticate, guessed};
 use crate::authserver::issue::{self, Issued, draw, issue};
 use crate::authserver::keys::{self, SiteKeys};
+use crate::authserver::random;
 use crate::oauth::authorization::check_resource;
 use crate::oauth::claims::{ID_TOKEN_LIFETIME, IdToken, Particulars, Told, at_hash, is_openid};
 use crate::oauth::client::{Client, GrantType};
 use crate::oauth::error::{ErrorCode, OAuthError};
 use crate::oauth::parameters::Parameters;
 use crate::oauth::records::{CODE_KEPT, CODE_REFUSED, CodeRecord, End, Grant, REFRESH_REFUSED, Refresh, RefreshRecord, Refused, issue_at};
-use crate::oauth::sealed_answer::{self, NONCE_BYTES};
+use crate::oauth::scopes;
+use crate::oauth::sealed_answer;
 use crate::oauth::token::{TokenAnswer, TokenRequest};
-use crate::oauth::{claims, scopes};
+use crate::policy::scope::Scopes;
 use crate::policy::token::TokenHash;
-use crate::store::StoreError;
-use crate::store::grants;
 use crate::store::kept::{self, Kind};
+use crate::store::{StoreError, grants};
 
 /// How often a record is judged anew when another request was first.
 const ATTEMPTS_MAX: usize = 4;
@@ -92,7 +93,7 @@ fn id_token(
     client: &Client,
     grant: &Grant,
     code: &CodeRecord,
-    scopes: &crate::policy::scope::Scopes,
+    scopes: &Scopes,
     issued: &Issued,
 ) -> Result<String, OAuthError> {
     keys.sign(&IdToken {
@@ -154,10 +155,8 @@ fn repeated(call: &mut Call<'_>, token: &str, sealed: &str) -> Result<TokenAnswe
 }
 
 fn sealed(token: &str, answer: &TokenAnswer) -> Result<String, Failure> {
-    let mut nonce = [0; NONCE_BYTES];
-    issue::fill(&mut nonce)?;
     let json = serde_json::to_vec(answer).unwrap_or_default();
-    sealed_answer::seal(token, nonce, &json).map_err(|_| StoreError("an answer could not be sealed".to_owned()).into())
+    sealed_answer::seal(token, random::bytes()?, &json).map_err(|_| StoreError("an answer could not be sealed".to_owned()).into())
 }
 
 /// `client_credentials`: the client speaks for itself, or for the user that the operator gave it.
@@ -168,7 +167,7 @@ async fn own(call: &mut Call<'_>, client: &Client, scope: Option<&str>) -> Resul
     }
     check_may(client, GrantType::ClientCredentials)?;
     let scopes = scopes::asked(scope, client, &call.issuer.meanings)?;
-    if scope.is_some() && claims::is_openid(&scopes) {
+    if scope.is_some() && is_openid(&scopes) {
         return Err(OAuthError::new(ErrorCode::InvalidScope, "openid is about a user, and here is none").into());
     }
     let user = client.user.clone().unwrap_or_else(|| client.id.clone());

@@ -221,3 +221,6 @@ fn prompt(text: Option<&str>) -> Result<Prompt, OAuthError> {
     }
     Ok(prompt)
 }
+
+#[cfg(test)]
+mod tests;

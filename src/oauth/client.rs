@@ -190,3 +190,88 @@ mod hash_hex {
         TokenHash::from_hex(&text).map(Some).ok_or_else(|| serde::de::Error::custom("a secret is kept as 64 lower-case hexadecimal digits"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn client() -> Client {
+        Client::new("crm", "An app", Scopes::parse("read").expect("scopes"), Timestamp::from_unix(7))
+    }
+
+    #[test]
+    fn a_secret_counts_until_its_successor_has_taken_over() {
+        let hash = |text: &str| TokenHash::of(text.as_bytes());
+        let previous = PreviousSecret { hash: hash("old"), until: Timestamp::from_unix(50) };
+        let rotated = Client { secret: Some(hash("new")), previous_secret: Some(previous), ..client() };
+        let made_public = Client { secret: None, ..rotated.clone() };
+        let rows = [
+            (&rotated, "new", 10, true),
+            (&rotated, "new", 99, true),
+            (&rotated, "old", 49, true),
+            (&rotated, "old", 50, false),
+            (&rotated, "", 10, false),
+            (&rotated, "new ", 10, false),
+            (&client(), "", 10, false),
+            (&client(), "new", 10, false),
+            (&made_public, "old", 10, false),
+        ];
+        for (client, secret, now, expected) in rows {
+            assert_eq!(client.authenticates(secret, Timestamp::from_unix(now)), expected, "{secret} {now}");
+        }
+    }
+
+    #[test]
+    fn only_what_it_was_given_it_may() {
+        let web = Client { grant_types: vec![GrantType::AuthorizationCode], redirect_uris: vec!["http://127.0.0.1/cb".into()], ..client() };
+        assert!(web.may(GrantType::AuthorizationCode) && !web.may(GrantType::RefreshToken) && !web.may(GrantType::ClientCredentials));
+        assert!(GrantType::ALL.into_iter().all(|grant| !client().may(grant)), "an operator's client has no grant");
+        assert!(web.redirects_to("http://127.0.0.1:5000/cb") && !web.redirects_to("http://127.0.0.1:5000/"));
+        for name in ["password", "implicit", "", "Refresh_Token"] {
+            assert_eq!(GrantType::parse(name), None, "{name}");
+        }
+        for grant in GrantType::ALL {
+            assert_eq!(GrantType::parse(grant.as_str()), Some(grant));
+            assert_eq!(serde_json::to_value(grant).expect("JSON"), grant.as_str());
+        }
+    }
+
+    /// README.md, "Stored formats": other tools read and write this, and what an earlier build wrote is read.
+    #[test]
+    fn the_stored_form_is_public() {
+        let least = json!({"v": 1, "id": "crm", "name": "An app", "scopes": "read", "enabled": true, "created": 7});
+        assert_eq!(serde_json::to_value(client()).expect("JSON"), least);
+        assert_eq!(serde_json::from_value::<Client>(least).expect("a client"), client());
+        let url = "https://app.example.com/client.json";
+        let full = Client {
+            secret: Some(TokenHash::from_bytes([0xab; 32])),
+            previous_secret: Some(PreviousSecret { hash: TokenHash::from_bytes([1; 32]), until: Timestamp::from_unix(50) }),
+            rate: Some(ClientRate { requests: 5, seconds: 60, burst: 9 }),
+            redirect_uris: vec!["https://app.example.com/cb".into()],
+            grant_types: GrantType::ALL.to_vec(),
+            default_scopes: Some(Scopes::parse("read").expect("scopes")),
+            skip_consent: true,
+            origins: vec!["https://app.example.com".into()],
+            user: Some("bot@example.com".into()),
+            document: Some(Document { url: url.into(), fresh_until: Timestamp::from_unix(99) }),
+            ..client()
+        };
+        let written = json!({
+            "v": 1, "id": "crm", "name": "An app", "scopes": "read", "enabled": true, "created": 7,
+            "secret": "ab".repeat(32), "previous_secret": {"hash": "01".repeat(32), "until": 50},
+            "rate": {"requests": 5, "seconds": 60, "burst": 9}, "redirect_uris": ["https://app.example.com/cb"],
+            "grant_types": ["authorization_code", "refresh_token", "client_credentials"], "default_scopes": "read", "skip_consent": true,
+            "origins": ["https://app.example.com"], "user": "bot@example.com", "document": {"url": url, "fresh_until": 99},
+        });
+        assert_eq!(serde_json::to_value(&full).expect("JSON"), written);
+        assert_eq!(serde_json::from_value::<Client>(written.clone()).expect("a client"), full);
+        assert_eq!((full.public_id(), client().public_id()), (url, "crm"));
+        for (name, damaged) in [("secret", json!("canary")), ("secret", json!("AB".repeat(32))), ("previous_secret", json!({"until": 5}))] {
+            let mut written = written.clone();
+            written[name] = damaged;
+            assert!(serde_json::from_value::<Client>(written).is_err(), "{name}");
+        }
+    }
+}

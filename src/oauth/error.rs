@@ -99,3 +99,31 @@ impl fmt::Display for OAuthError {
         write!(f, "{}: {}", self.code.as_str(), self.description)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_have_the_status_that_the_rfcs_say() {
+        let rows = [
+            (ErrorCode::InvalidRequest, "invalid_request", 400),
+            (ErrorCode::InvalidClient, "invalid_client", 401),
+            (ErrorCode::InvalidGrant, "invalid_grant", 400),
+            (ErrorCode::UnauthorizedClient, "unauthorized_client", 400),
+            (ErrorCode::UnsupportedGrantType, "unsupported_grant_type", 400),
+            (ErrorCode::InvalidScope, "invalid_scope", 400),
+            (ErrorCode::InvalidTarget, "invalid_target", 400),
+            (ErrorCode::UnsupportedTokenType, "unsupported_token_type", 400),
+            (ErrorCode::InvalidRedirectUri, "invalid_redirect_uri", 400),
+            (ErrorCode::InvalidClientMetadata, "invalid_client_metadata", 400),
+            (ErrorCode::InvalidToken, "invalid_token", 401),
+            (ErrorCode::InsufficientScope, "insufficient_scope", 403),
+            (ErrorCode::ServerError, "server_error", 500),
+            (ErrorCode::TemporarilyUnavailable, "temporarily_unavailable", 503),
+        ];
+        for (code, text, status) in rows {
+            assert_eq!((code.as_str(), code.status()), (text, status));
+        }
+    }
+}

@@ -262,3 +262,6 @@ pub struct SiteTokens {
     /// The last second of the access token, by the gate's clock.
     pub exp: Timestamp,
 }
+
+#[cfg(test)]
+mod tests;

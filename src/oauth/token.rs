@@ -112,3 +112,6 @@ pub struct TokenAnswer {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id_token: Option<String>,
 }
+
+#[cfg(test)]
+mod tests;

@@ -79,6 +79,8 @@ macro_rules! contract {
     };
 }
 
+mod kept;
+
 contract! {
     a_token_is_kept_as_it_was_put_until_it_is_replaced_or_deleted
     sites_share_nothing

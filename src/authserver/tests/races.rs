@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
 use crate::oauth::records::End;
@@ -13,10 +14,13 @@ const RACERS: usize = 100;
 
 /// How often each answer came, by status and body.
 async fn race(bench: &Arc<Bench>, asked: Asked) -> BTreeMap<(u16, String), usize> {
-    let mut racers = JoinSet::new();
+    let (mut racers, start) = (JoinSet::new(), Arc::new(Barrier::new(RACERS)));
     for number in 0..RACERS {
-        let (bench, asked) = (bench.clone(), asked.clone().from(number as u8));
-        racers.spawn(async move { bench.ask(asked).await });
+        let (bench, start, asked) = (bench.clone(), start.clone(), asked.clone().from(number as u8));
+        racers.spawn(async move {
+            start.wait().await;
+            bench.ask(asked).await
+        });
     }
     let mut answers = BTreeMap::new();
     while let Some(told) = racers.join_next().await {

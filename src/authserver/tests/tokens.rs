@@ -365,6 +365,20 @@ async fn guessing_is_slowed_down_by_address_and_by_client() {
     assert_eq!(&*other.id, "other");
 }
 
+#[tokio::test]
+async fn nobody_shuts_out_a_public_client_by_failing_in_its_name() {
+    let bench = Bench::embedded();
+    let client = bench.client("public", None).await;
+    let grant = bench.grant(&client, "grant-1", "read").await;
+    bench.code(&grant, CODE, |_| {}).await;
+    let public = redemption().without("client_secret").without("client_id").and("client_id", "public");
+    for number in 0..60 {
+        assert_eq!(bench.ask(public.clone().and("client_secret", "wrong").from(number / 30)).await.status, 401);
+    }
+    assert_eq!(bench.ask(public.clone().and("client_secret", "wrong").from(3)).await.status, 429);
+    assert_eq!(bench.ask(public.from(3)).await.status, 200);
+}
+
 impl Client {
     /// The same under another id.
     fn clone_as(&self, id: &str) -> Self {
