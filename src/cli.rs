@@ -5,8 +5,11 @@
 
 mod administer;
 mod check;
+mod client;
 mod explain;
+mod grant;
 mod input;
+mod token;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -18,9 +21,12 @@ use crate::admin::terminal::complain;
 use crate::app;
 use crate::app::Failure;
 use crate::app::demo::DemoOptions;
+use crate::cli::client::Client;
+use crate::cli::grant::{Grant, User};
+use crate::cli::token::Token;
 use crate::config;
 use crate::config::checked::Config;
-use crate::config::quantity::{Pace, parse_pace, parse_time};
+use crate::config::quantity::parse_time;
 use crate::config::report::{ConfigError, Warning};
 
 /// Where the config is, unless `--config` or the variable says otherwise.
@@ -39,6 +45,8 @@ pub fn run() -> ExitCode {
         Command::Check(check) => check::run(&check),
         Command::Client(client) => administer::client(client),
         Command::Token(token) => administer::token(token),
+        Command::Grant(grant) => administer::grant(grant),
+        Command::User(user) => administer::user(user),
         Command::Explain(explain) => explain::run(&explain),
         Command::Status(status) => administer::status(&status),
     };
@@ -75,6 +83,10 @@ enum Command {
     Client(Client),
     /// Tokens: issue, look at, revoke
     Token(Token),
+    /// Grants: what users let apps do
+    Grant(Grant),
+    /// Users: end everything that was issued for one
+    User(User),
     /// Say what a request would do, which scopes allow it, and what is decided, without sending it
     Explain(Explain),
     /// Ask the running gate how it is
@@ -151,7 +163,7 @@ struct Check {
     json: bool,
 }
 
-/// What every command on clients and tokens takes.
+/// What every command on clients, tokens, grants and users takes.
 #[derive(Debug, Args)]
 struct Place {
     #[command(flatten)]
@@ -162,212 +174,6 @@ struct Place {
     /// Print JSON
     #[arg(long)]
     json: bool,
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "Example:\n  scopegate client create --name \"Web shop\" --scopes \"read write:sales-order\"")]
-struct Client {
-    #[command(subcommand)]
-    command: ClientCommand,
-}
-
-#[derive(Debug, Subcommand)]
-enum ClientCommand {
-    /// Register an app, with the widest scopes that its tokens may carry
-    #[command(
-        after_help = "Examples:\n  scopegate client create --name \"Web shop\" --scopes \"read write:sales-order\" --rate 600/1m\n  scopegate client create --name ETL --scopes read --api-key-file /root/etl.key\n\nThe secret is shown once."
-    )]
-    Create(CreateClient),
-    /// List the clients of a site
-    #[command(after_help = "Example:\n  scopegate client list --json")]
-    List(Place),
-    /// Show one client
-    #[command(after_help = "Example:\n  scopegate client show web-shop")]
-    Show(OneClient),
-    /// Change its name, scopes, rate or API key; its secret and its tokens stay
-    #[command(
-        after_help = "Examples:\n  scopegate client update web-shop --scopes \"read write:sales-order\"\n  scopegate client update web-shop --rate 600/1m\n  scopegate client update etl --api-key-file /root/etl.key\n\nFewer scopes bind the tokens that it has already. More scopes do not widen them: issue new ones."
-    )]
-    Update(UpdateClient),
-    /// Let none of its tokens through, until it is enabled again
-    #[command(after_help = "Example:\n  scopegate client disable web-shop")]
-    Disable(OneClient),
-    /// Let its tokens through again
-    #[command(after_help = "Example:\n  scopegate client enable web-shop")]
-    Enable(OneClient),
-    /// Give it another secret; tokens stay
-    #[command(after_help = "Example:\n  scopegate client rotate-secret web-shop")]
-    RotateSecret(OneClient),
-    /// Remove it, and with it all that its tokens are worth
-    #[command(after_help = "Example:\n  scopegate client delete web-shop")]
-    Delete(OneClient),
-}
-
-#[derive(Debug, Args)]
-struct OneClient {
-    /// The client's id
-    #[arg(value_name = "CLIENT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
-    id: String,
-    #[command(flatten)]
-    place: Place,
-}
-
-#[derive(Debug, Args)]
-struct CreateClient {
-    #[command(flatten)]
-    place: Place,
-    /// What people call the app
-    #[arg(long)]
-    name: String,
-    /// The widest scopes that its tokens may carry, separated by spaces: read, write, delete, all, read:sales-order, call:my_app.*
-    #[arg(long, visible_alias = "scope", value_name = "SCOPES")]
-    scopes: String,
-    /// Its id; random unless given
-    #[arg(long, value_name = "ID")]
-    id: Option<String>,
-    /// An app that cannot keep a secret, such as one in a browser; it gets none
-    #[arg(long)]
-    public: bool,
-    /// Its own rate in place of the configured one, like 600/1m
-    #[arg(long, value_parser = parse_pace)]
-    rate: Option<Pace>,
-    /// How many requests of the rate may come at once [default: all of it, at most 1000]
-    #[arg(long, requires = "rate", value_parser = clap::value_parser!(u32).range(1..))]
-    burst: Option<u32>,
-    /// A file with `key:secret` of the Frappe user that it acts as, in place of the site's; `-` for standard input
-    #[arg(long, value_name = "FILE")]
-    api_key_file: Option<PathBuf>,
-}
-
-#[derive(Debug, Args)]
-#[group(id = "change", required = true, multiple = true, args = ["name", "scopes", "rate", "no_rate", "api_key_file", "no_api_key"])]
-struct UpdateClient {
-    /// The client's id
-    #[arg(value_name = "CLIENT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
-    id: String,
-    #[command(flatten)]
-    place: Place,
-    /// What people call the app
-    #[arg(long)]
-    name: Option<String>,
-    /// The widest scopes that its tokens may carry, in place of those it has
-    #[arg(long, visible_alias = "scope", value_name = "SCOPES")]
-    scopes: Option<String>,
-    /// A rate of its own, like 600/1m
-    #[arg(long, value_parser = parse_pace)]
-    rate: Option<Pace>,
-    /// How many requests of the rate may come at once [default: all of it, at most 1000]
-    #[arg(long, requires = "rate", value_parser = clap::value_parser!(u32).range(1..))]
-    burst: Option<u32>,
-    /// The configured rate, in place of its own
-    #[arg(long, conflicts_with = "rate")]
-    no_rate: bool,
-    /// A file with `key:secret` of the Frappe user that it acts as from now on; `-` for standard input
-    #[arg(long, value_name = "FILE")]
-    api_key_file: Option<PathBuf>,
-    /// The site's API key, in place of its own
-    #[arg(long, conflicts_with = "api_key_file")]
-    no_api_key: bool,
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "Example:\n  scopegate token issue --client web-shop --user sam@example.com --scope read")]
-struct Token {
-    #[command(subcommand)]
-    command: TokenCommand,
-}
-
-#[derive(Debug, Subcommand)]
-enum TokenCommand {
-    /// Issue a token, or register one that exists
-    #[command(
-        after_help = "Examples:\n  scopegate token issue --client web-shop --user sam@example.com --scope \"read write:sales-order\" --expires-in 8h\n  scopegate token issue --client web-shop --user sam@example.com --scope read --register-file - < frappe.token\n\nThe token is shown once; one that is registered is not shown at all."
-    )]
-    Issue(IssueToken),
-    /// Say what is kept of a token, and whether it lives
-    #[command(
-        after_help = "Examples:\n  scopegate token inspect --token-file token.txt\n  scopegate token inspect - < token.txt\n  scopegate token inspect --hash 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\n\nA token on the command line is seen in the list of processes and kept in the shell's history; a file or standard input is better."
-    )]
-    Inspect(OneToken),
-    /// End a token
-    #[command(
-        after_help = "Examples:\n  scopegate token revoke --token-file token.txt\n  scopegate token revoke --hash HASH    (from `token list --json`)"
-    )]
-    Revoke(OneToken),
-    /// List the live tokens of a client, soonest to expire first
-    #[command(after_help = "Example:\n  scopegate token list --client web-shop")]
-    List(ListTokens),
-}
-
-#[derive(Debug, Args)]
-struct IssueToken {
-    #[command(flatten)]
-    place: Place,
-    /// The id of the client that the token is for
-    #[arg(long, value_name = "ID", value_parser = clap::builder::NonEmptyStringValueParser::new())]
-    client: String,
-    /// The user that it speaks for, as Frappe knows him
-    #[arg(long)]
-    user: String,
-    /// Its scopes, separated by spaces; no more than the client's
-    #[arg(long, visible_alias = "scopes")]
-    scope: String,
-    /// How long it lives, like 30m, 8h or 30d, at most 365d [default: 1h]
-    #[arg(long, value_name = "TIME", value_parser = whole_seconds)]
-    expires_in: Option<u64>,
-    /// A file with a token that exists already, such as one of Frappe's; `-` for standard input
-    #[arg(long, value_name = "FILE")]
-    register_file: Option<PathBuf>,
-}
-
-#[derive(Debug, Args)]
-struct OneToken {
-    #[command(flatten)]
-    which: WhichToken,
-    #[command(flatten)]
-    place: Place,
-}
-
-#[derive(Debug, Args)]
-#[group(required = true, multiple = false)]
-struct WhichToken {
-    /// The token; `-` reads it from standard input
-    #[arg(value_name = "TOKEN")]
-    token: Option<Typed>,
-    /// A file with the token; `-` for standard input
-    #[arg(long, value_name = "FILE")]
-    token_file: Option<PathBuf>,
-    /// The token's SHA-256, in hexadecimal
-    #[arg(long, value_name = "HEX")]
-    hash: Option<String>,
-}
-
-/// A secret from the command line. It prints as its kind.
-#[derive(Clone)]
-struct Typed(String);
-
-impl std::fmt::Debug for Typed {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Typed(..)")
-    }
-}
-
-impl From<String> for Typed {
-    fn from(text: String) -> Self {
-        Self(text)
-    }
-}
-
-#[derive(Debug, Args)]
-struct ListTokens {
-    #[command(flatten)]
-    place: Place,
-    /// The client's id
-    #[arg(long, value_name = "ID", value_parser = clap::builder::NonEmptyStringValueParser::new())]
-    client: String,
-    /// How many at most [default: 100]
-    #[arg(long)]
-    limit: Option<usize>,
 }
 
 #[derive(Debug, Args)]
@@ -515,6 +321,31 @@ mod tests {
             "token inspect abc --hash def",
             "token revoke --hash a --token-file b",
             "token list",
+            "client create --name x --scopes read --grant-type implicit",
+            "client create --name x --scopes read --grant-type password",
+            "client create --name x --scopes read --redirect-uri",
+            "client create --name x --scopes read --ask-consent",
+            "client create --name x --scopes read --client-secret x",
+            "client update a --skip-consent --ask-consent",
+            "client update a --redirect-uri https://a.example/cb --no-redirect-uris",
+            "client update a --grant-type refresh_token --no-grant-types",
+            "client update a --origin https://a.example --no-origins",
+            "client update a --user b --no-user",
+            "client update a --default-scopes read --no-default-scopes",
+            "client rotate-secret",
+            "client rotate-secret a --overlap 1",
+            "client rotate-secret a --overlap 0s",
+            "client rotate-secret a --secret x",
+            "grant",
+            "grant list",
+            "grant list --json",
+            "grant list --user",
+            "grant show",
+            "grant revoke",
+            "grant revoke a b",
+            "user",
+            "user revoke",
+            "user revoke a b",
             "explain GET",
             "explain GET / --content-type text/plain",
             "demo --port 65536",

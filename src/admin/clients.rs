@@ -1,13 +1,19 @@
 //! Clients: made, shown, switched off and on, given another secret, removed.
 
+use std::sync::Arc;
+
 use tracing::info;
 
 use crate::admin::error::{AdminError, Code};
-use crate::admin::message::{ClientChange, ClientList, ClientView, ClientWithSecret, DeletedClient, NewClient, Own, SecretText};
+use crate::admin::message::{ClientChange, ClientList, ClientView, ClientWithSecret, DeletedClient, NewClient, Own, Rotation, SecretText};
 use crate::admin::operations::{Admin, Site, fill, new_secret, now};
-use crate::admin::scopes;
-use crate::oauth::client::{Client, ClientRate};
+use crate::admin::tokens::user;
+use crate::admin::{flow, scopes};
+use crate::oauth::client::{Client, ClientRate, GrantType, PreviousSecret};
+use crate::policy::coverage::Meanings;
+use crate::policy::scope::Scopes;
 use crate::store::cached::SiteId;
+use crate::store::kept::{Set, Subject, digest_id};
 use crate::upstream::credential::ApiKey;
 
 /// Characters of an id that is not chosen: 36 to the power of 20 is beyond meeting by chance.
@@ -18,6 +24,9 @@ const ID_BYTES_MAX: usize = 64;
 
 /// The longest name, in characters: Frappe's own for `app_name`.
 const NAME_MAX: usize = 140;
+
+/// The longest that a secret counts after it was rotated away, in seconds: 30 days.
+const OVERLAP_MAX: u64 = 30 * 86_400;
 
 /// The longest time that a rate is counted over, in seconds.
 const RATE_SECONDS_MAX: u32 = 86_400;
@@ -36,8 +45,16 @@ impl Admin {
             enabled: false,
             secret: secret.as_ref().map(|secret| secret.hash()),
             rate: new.rate.map(rate).transpose()?,
+            redirect_uris: flow::redirect_uris(&new.redirect_uris)?,
+            grant_types: flow::grant_types(&new.grant_types)?,
+            default_scopes: new.default_scopes.map(|text| scopes::parse(&text, &self.rules().scopes)).transpose()?,
+            skip_consent: new.skip_consent,
+            origins: flow::origins(&new.origins)?,
+            user: new.user.as_deref().map(user).transpose()?.map(Into::into),
             ..Client::new(&id, &name(&new.name)?, scopes, now())
         };
+        flow::fill_grant_types(&mut client);
+        flow::check(&client, &self.rules().scopes)?;
 
         let _alone = self.changes.lock().await;
         // Disabled until its credential is settled: what an earlier client of that id had must not be what this one acts as, and
@@ -55,7 +72,7 @@ impl Admin {
         }
         self.forget_client(place, &client.id);
         info!(site = &*site.name, client = &*client.id, scopes = client.scopes.as_str(), public = new.public, "client created");
-        let view = ClientView { own_api_key: Some(api_key.is_some()), ..ClientView::of(&client) };
+        let view = ClientView { own_api_key: Some(api_key.is_some()), ..ClientView::of(&client, now()) };
         Ok(ClientWithSecret { client: view, client_secret: secret.map(|secret| SecretText::new(secret.reveal())) })
     }
 
@@ -64,10 +81,27 @@ impl Admin {
             Some(key) => self.keep_api_key(site, &client.id, key).await?,
             None => drop(self.store.delete_credential(&site.name, &client.id).await?),
         }
+        self.enter_origins(site, &client.id, &client.origins).await?;
         if self.store.update_client(&site.name, client).await? {
             return Ok(());
         }
         Err(AdminError::new(Code::ClientUnknown, "another operator deleted it"))
+    }
+
+    /// Lists the client under each origin, before its record names them: who looks for the clients of an origin misses none that way.
+    async fn enter_origins(&self, site: &Site, id: &str, origins: &[String]) -> Result<(), AdminError> {
+        for origin in origins {
+            self.store.enter(&site.name, Set::ClientsOfOrigin, &digest_id(origin), id).await?;
+        }
+        Ok(())
+    }
+
+    /// And after its record no longer does, takes it from the list.
+    async fn leave_origins(&self, site: &Site, id: &str, origins: impl Iterator<Item = &String>) -> Result<(), AdminError> {
+        for origin in origins {
+            self.store.leave(&site.name, Set::ClientsOfOrigin, &digest_id(origin), id).await?;
+        }
+        Ok(())
     }
 
     async fn keep_api_key(&self, site: &Site, id: &str, key: &SecretText) -> Result<(), AdminError> {
@@ -96,51 +130,46 @@ impl Admin {
     pub async fn clients(&self, site: &str) -> Result<ClientList, AdminError> {
         let (_, ref site) = self.site(site)?;
         let clients = self.store.clients(&site.name).await?;
-        Ok(ClientList { clients: clients.iter().map(ClientView::of).collect() })
+        Ok(ClientList { clients: clients.iter().map(|client| ClientView::of(client, now())).collect() })
     }
 
     pub async fn client(&self, site: &str, id: &str) -> Result<ClientView, AdminError> {
         let (_, ref site) = self.site(site)?;
         let client = self.known_client(site, id).await?;
         let own_api_key = self.store.credential(&site.name, id).await?.is_some();
-        Ok(ClientView { own_api_key: Some(own_api_key), ..ClientView::of(&client) })
+        Ok(ClientView { own_api_key: Some(own_api_key), ..ClientView::of(&client, now()) })
     }
 
     /// Changes what is named. Its tokens are bound by the new scopes from now on, as they are by those of a new client.
     pub async fn update_client(&self, site: &str, id: &str, change: ClientChange) -> Result<ClientView, AdminError> {
         let (place, ref site) = self.site(site)?;
-        let name = change.name.as_deref().map(name).transpose()?;
-        let scopes = change.scopes.as_deref().map(|text| scopes::parse(text, &self.rules().scopes)).transpose()?;
-        let rate = match change.rate {
-            Some(Own::Set(own)) => Some(Some(rate(own)?)),
-            Some(Own::Drop) => Some(None),
-            None => None,
-        };
         let api_key = match &change.api_key {
             Some(Own::Set(key)) => Some(Some(self.api_key(site, key)?)),
             Some(Own::Drop) => Some(None),
             None => None,
         };
+        let (with_api_key, edit) = (change.api_key.is_some(), Edit::of(change, &self.rules().scopes)?);
 
         let _alone = self.changes.lock().await;
-        let mut client = self.known_client(site, id).await?;
+        let before = self.known_client(site, id).await?;
+        let client = edit.apply(before.clone());
+        flow::check(&client, &self.rules().scopes)?;
         // The key first: if that fails nothing has changed, and scopes that were meant for the new key do not meet the old one.
         match api_key {
             Some(Some(key)) => self.keep_api_key(site, id, &key).await?,
             Some(None) => drop(self.store.delete_credential(&site.name, id).await?),
             None => {}
         }
-        client.name = name.unwrap_or(client.name);
-        client.scopes = scopes.unwrap_or(client.scopes);
-        client.rate = rate.unwrap_or(client.rate);
+        self.enter_origins(site, id, &client.origins).await?;
         let updated = self.store.update_client(&site.name, &client).await;
         self.forget_client(place, id);
         if !updated? {
             return Err(unknown_client(site, id));
         }
-        info!(site = &*site.name, client = id, scopes = client.scopes.as_str(), api_key = change.api_key.is_some(), "client updated");
+        info!(site = &*site.name, client = id, scopes = client.scopes.as_str(), api_key = with_api_key, "client updated");
+        self.leave_origins(site, id, before.origins.iter().filter(|origin| !client.origins.contains(origin))).await?;
         let own_api_key = self.store.credential(&site.name, id).await?.is_some();
-        Ok(ClientView { own_api_key: Some(own_api_key), ..ClientView::of(&client) })
+        Ok(ClientView { own_api_key: Some(own_api_key), ..ClientView::of(&client, now()) })
     }
 
     /// None of its tokens is let through any more, until it is enabled again.
@@ -159,15 +188,23 @@ impl Admin {
         };
         let client = self.change_client(site, id, switch).await?;
         info!(site, client = id, enabled, "client switched");
-        Ok(ClientView::of(&client))
+        Ok(ClientView::of(&client, now()))
     }
 
-    /// A new secret for the client; the old one is worth nothing from now on. Tokens stay.
-    pub async fn rotate_secret(&self, site: &str, id: &str) -> Result<ClientWithSecret, AdminError> {
+    /// A new secret for the client. The one before is worth nothing from now on, or from the end of the overlap; one before that, at once.
+    /// Tokens stay, unless they are to end as well.
+    pub async fn rotate_secret(&self, site: &str, id: &str, rotation: Rotation) -> Result<ClientWithSecret, AdminError> {
+        let overlap = rotation.overlap.unwrap_or(0);
+        if overlap > OVERLAP_MAX {
+            return Err(AdminError::new(
+                Code::OverlapInvalid,
+                "a secret that was rotated away counts for 30 days at most; write --overlap 1h",
+            ));
+        }
         let secret = new_secret()?;
-        let change = |client: &mut Client| match &mut client.secret {
-            Some(kept) => {
-                *kept = secret.hash();
+        let change = |client: &mut Client| match client.secret.replace(secret.hash()) {
+            Some(hash) => {
+                client.previous_secret = (overlap > 0).then(|| PreviousSecret { hash, until: now().plus(overlap) });
                 Ok(())
             }
             None => Err(AdminError::new(
@@ -176,16 +213,38 @@ impl Admin {
             )),
         };
         let client = self.change_client(site, id, change).await?;
-        info!(site, client = id, "client secret rotated");
-        Ok(ClientWithSecret { client: ClientView::of(&client), client_secret: Some(SecretText::new(secret.reveal())) })
+        info!(site, client = id, overlap, "client secret rotated");
+        if rotation.revoke_tokens {
+            // After the change: what the old secret could still fetch until then is voided as well.
+            self.void_client(site, id).await.map_err(|error| AdminError {
+                message: format!("the secret is another one now, but its tokens were not revoked: {}; rotate it again", error.message),
+                ..error
+            })?;
+        }
+        Ok(ClientWithSecret { client: ClientView::of(&client, now()), client_secret: Some(SecretText::new(secret.reveal())) })
     }
 
-    /// Its tokens are worth nothing from now on, whatever is created under its id later.
+    /// Voids all tokens, codes and grants of the client that were issued until now.
+    async fn void_client(&self, site: &str, id: &str) -> Result<(), AdminError> {
+        let marked = self.store.revoke(site, Subject::Client(id), now()).await;
+        self.forget_tokens();
+        marked?;
+        info!(site, client = id, "tokens and grants of the client revoked");
+        Ok(())
+    }
+
+    /// Its tokens and grants are worth nothing from now on, whatever is created under its id later.
     pub async fn delete_client(&self, site: &str, id: &str) -> Result<DeletedClient, AdminError> {
         let (place, ref site) = self.site(site)?;
         let _alone = self.changes.lock().await;
         check_known(site, id)?;
-        // The client first: one without its own API key would act as the site's.
+        let before = self.store.client(&site.name, id).await;
+        if matches!(before, Ok(None)) {
+            return Err(unknown_client(site, id));
+        }
+        // The mark before anything is gone, so that what fails can be tried again; and the client before its API key: one without its own
+        // would act as the site's.
+        self.void_client(&site.name, id).await?;
         let deleted = self.store.delete_client(&site.name, id).await;
         self.forget_client(place, id);
         if !deleted? {
@@ -194,6 +253,10 @@ impl Admin {
         info!(site = &*site.name, client = id, "client deleted");
         // If this fails the key stays behind, sealed; a later client of that id does not inherit it.
         self.store.delete_credential(&site.name, id).await?;
+        // A record that cannot be read is deleted all the same, and a list may name a client that is none.
+        if let Ok(Some(client)) = before {
+            self.leave_origins(site, id, client.origins.iter()).await?;
+        }
         Ok(DeletedClient { client_id: id.to_owned(), deleted: true })
     }
 
@@ -224,6 +287,66 @@ impl Admin {
     }
 }
 
+/// A change whose parts are right, each by itself.
+struct Edit {
+    name: Option<String>,
+    scopes: Option<Scopes>,
+    /// `Some(None)`, here and below, for what is as it is for everyone.
+    rate: Option<Option<ClientRate>>,
+    redirect_uris: Option<Vec<String>>,
+    grant_types: Option<Vec<GrantType>>,
+    default_scopes: Option<Option<Scopes>>,
+    skip_consent: Option<bool>,
+    origins: Option<Vec<String>>,
+    user: Option<Option<Arc<str>>>,
+}
+
+impl Edit {
+    fn of(change: ClientChange, meanings: &Meanings) -> Result<Self, AdminError> {
+        Ok(Self {
+            name: change.name.as_deref().map(name).transpose()?,
+            scopes: change.scopes.as_deref().map(|text| scopes::parse(text, meanings)).transpose()?,
+            rate: own(change.rate, rate)?,
+            redirect_uris: change.redirect_uris.as_deref().map(flow::redirect_uris).transpose()?,
+            grant_types: change.grant_types.as_deref().map(flow::grant_types).transpose()?,
+            default_scopes: own(change.default_scopes, |text| scopes::parse(&text, meanings))?,
+            skip_consent: change.skip_consent,
+            origins: change.origins.as_deref().map(flow::origins).transpose()?,
+            user: own(change.user, |text| user(&text).map(Into::into))?,
+        })
+    }
+
+    /// The client after it.
+    fn apply(self, before: Client) -> Client {
+        let gets_uris = self.redirect_uris.is_some() && self.grant_types.is_none();
+        let mut client = Client {
+            name: self.name.unwrap_or(before.name),
+            scopes: self.scopes.unwrap_or(before.scopes),
+            rate: self.rate.unwrap_or(before.rate),
+            redirect_uris: self.redirect_uris.unwrap_or(before.redirect_uris),
+            grant_types: self.grant_types.unwrap_or(before.grant_types),
+            default_scopes: self.default_scopes.unwrap_or(before.default_scopes),
+            skip_consent: self.skip_consent.unwrap_or(before.skip_consent),
+            origins: self.origins.unwrap_or(before.origins),
+            user: self.user.unwrap_or(before.user),
+            ..before
+        };
+        if gets_uris {
+            flow::fill_grant_types(&mut client);
+        }
+        client
+    }
+}
+
+/// What was said of something that a client may have of its own.
+fn own<T, R>(said: Option<Own<T>>, read: impl FnOnce(T) -> Result<R, AdminError>) -> Result<Option<Option<R>>, AdminError> {
+    match said {
+        Some(Own::Set(value)) => read(value).map(|value| Some(Some(value))),
+        Some(Own::Drop) => Ok(Some(None)),
+        None => Ok(None),
+    }
+}
+
 /// A text that cannot be an id is nobody's; the store would call it an error of its own.
 pub(super) fn check_known(site: &Site, id: &str) -> Result<(), AdminError> {
     if is_id(id) { Ok(()) } else { Err(unknown_client(site, id)) }
@@ -244,7 +367,7 @@ fn no_seal_key() -> AdminError {
 }
 
 /// The stores' grammar of ids.
-fn is_id(id: &str) -> bool {
+pub(super) fn is_id(id: &str) -> bool {
     (1..=ID_BYTES_MAX).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._~-".contains(&byte))
 }
 

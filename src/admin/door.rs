@@ -11,8 +11,8 @@ use tokio::net::UnixStream;
 
 use crate::admin::error::{AdminError, Code};
 use crate::admin::message::{
-    ClientChange, ClientList, ClientView, ClientWithSecret, DeletedClient, IssuedToken, NewClient, NewToken, RevokedToken, TokenList,
-    TokenListQuery, TokenRef, TokenView,
+    ClientChange, ClientList, ClientView, ClientWithSecret, DeletedClient, GrantList, GrantListQuery, GrantView, IssuedToken, NewClient,
+    NewToken, RevokedToken, RevokedUser, Rotation, TokenList, TokenListQuery, TokenRef, TokenView,
 };
 use crate::admin::operations::{Admin, Rules};
 use crate::admin::remote::Remote;
@@ -97,10 +97,10 @@ impl Door {
         }
     }
 
-    pub async fn rotate_secret(&self, site: &str, id: &str) -> Result<ClientWithSecret, AdminError> {
+    pub async fn rotate_secret(&self, site: &str, id: &str, rotation: Rotation) -> Result<ClientWithSecret, AdminError> {
         match self {
-            Self::Remote(gate) => gate.rotate_secret(site, id).await,
-            Self::Local(admin) => admin.rotate_secret(site, id).await,
+            Self::Remote(gate) => gate.rotate_secret(site, id, rotation).await,
+            Self::Local(admin) => admin.rotate_secret(site, id, rotation).await,
         }
     }
 
@@ -129,6 +129,34 @@ impl Door {
         match self {
             Self::Remote(gate) => gate.revoke_token(site, token).await,
             Self::Local(admin) => admin.revoke_token(site, token).await,
+        }
+    }
+
+    pub async fn grants(&self, site: &str, query: &GrantListQuery) -> Result<GrantList, AdminError> {
+        match self {
+            Self::Remote(gate) => gate.grants(site, query).await,
+            Self::Local(admin) => admin.grants(site, query).await,
+        }
+    }
+
+    pub async fn grant(&self, site: &str, id: &str) -> Result<GrantView, AdminError> {
+        match self {
+            Self::Remote(gate) => gate.grant(site, id).await,
+            Self::Local(admin) => admin.grant(site, id).await,
+        }
+    }
+
+    pub async fn revoke_grant(&self, site: &str, id: &str) -> Result<GrantView, AdminError> {
+        match self {
+            Self::Remote(gate) => gate.revoke_grant(site, id).await,
+            Self::Local(admin) => admin.revoke_grant(site, id).await,
+        }
+    }
+
+    pub async fn revoke_user(&self, site: &str, user: &str) -> Result<RevokedUser, AdminError> {
+        match self {
+            Self::Remote(gate) => gate.revoke_user(site, user).await,
+            Self::Local(admin) => admin.revoke_user(site, user).await,
         }
     }
 }

@@ -21,6 +21,11 @@ pub enum Code {
     /// A public client has no secret.
     ClientPublic,
     ClientInvalid,
+    RedirectUriInvalid,
+    GrantTypeInvalid,
+    OriginInvalid,
+    /// A secret that was rotated away cannot count for so long.
+    OverlapInvalid,
     RateInvalid,
     ScopeInvalid,
     /// A name that the config does not explain.
@@ -34,6 +39,7 @@ pub enum Code {
     TokenUnknown,
     /// A token that is to be registered is registered already.
     TokenTaken,
+    GrantUnknown,
     ApiKeyInvalid,
     /// The site has no use for a client's API key.
     ApiKeyUnused,
@@ -57,6 +63,10 @@ impl Code {
         match self {
             Self::RequestInvalid
             | Self::ClientInvalid
+            | Self::RedirectUriInvalid
+            | Self::GrantTypeInvalid
+            | Self::OriginInvalid
+            | Self::OverlapInvalid
             | Self::RateInvalid
             | Self::ScopeInvalid
             | Self::ScopeUnknown
@@ -67,7 +77,7 @@ impl Code {
             | Self::TokenInvalid
             | Self::ApiKeyInvalid => 400,
             Self::SocketForbidden => 403,
-            Self::RouteUnknown | Self::SiteUnknown | Self::ClientUnknown | Self::TokenUnknown => 404,
+            Self::RouteUnknown | Self::SiteUnknown | Self::ClientUnknown | Self::TokenUnknown | Self::GrantUnknown => 404,
             Self::ClientTaken
             | Self::ClientDisabled
             | Self::ClientPublic

@@ -7,6 +7,9 @@
 //! POST   /v1/sites/{site}/clients/{id}/disable            enable, rotate-secret
 //! GET    /v1/sites/{site}/tokens?client=ID&limit=N        POST the same: issue or register
 //! POST   /v1/sites/{site}/tokens/inspect                  revoke; a token never stands in a target
+//! GET    /v1/sites/{site}/grants?client=ID&user=USER      either or both
+//! GET    /v1/sites/{site}/grants/{id}                     POST {id}/revoke
+//! POST   /v1/sites/{site}/users/revoke                    {"user": USER}
 //! ```
 //!
 //! An error is `{"error": code, "message": sentence}`; `error::Code` has the codes.
@@ -35,7 +38,8 @@ use tokio::time::{sleep, timeout};
 
 use crate::admin::error::{AdminError, Code};
 use crate::admin::message::{
-    ClientList, ClientView, ClientWithSecret, DeletedClient, IssuedToken, NewClient, RevokedToken, TokenList, TokenListQuery, TokenView,
+    ClientList, ClientView, ClientWithSecret, DeletedClient, GrantList, GrantListQuery, GrantView, IssuedToken, NewClient, RevokedToken,
+    RevokedUser, Rotation, TokenList, TokenListQuery, TokenView, UserRef,
 };
 use crate::admin::operations::Admin;
 
@@ -88,6 +92,10 @@ pub fn router(admin: Arc<Admin>) -> Router {
         .route("/v1/sites/{site}/tokens", get(tokens).post(issue_token))
         .route("/v1/sites/{site}/tokens/inspect", post(inspect_token))
         .route("/v1/sites/{site}/tokens/revoke", post(revoke_token))
+        .route("/v1/sites/{site}/grants", get(grants))
+        .route("/v1/sites/{site}/grants/{id}", get(grant))
+        .route("/v1/sites/{site}/grants/{id}/revoke", post(revoke_grant))
+        .route("/v1/sites/{site}/users/revoke", post(revoke_user))
         .fallback(no_route)
         .method_not_allowed_fallback(no_route)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
@@ -97,7 +105,7 @@ pub fn router(admin: Arc<Admin>) -> Router {
 type Answer<T> = Result<Json<T>, AdminError>;
 type Asked = State<Arc<Admin>>;
 type Body = Result<Bytes, BytesRejection>;
-/// Site and client.
+/// Site, and client or grant.
 type OfSite = Path<(String, String)>;
 
 async fn status(State(admin): Asked) -> Json<Value> {
@@ -133,8 +141,10 @@ async fn enable_client(State(admin): Asked, Path((site, id)): OfSite) -> Answer<
     admin.enable_client(&site, &id).await.map(Json)
 }
 
-async fn rotate_secret(State(admin): Asked, Path((site, id)): OfSite) -> Answer<ClientWithSecret> {
-    admin.rotate_secret(&site, &id).await.map(Json)
+async fn rotate_secret(State(admin): Asked, Path((site, id)): OfSite, body: Body) -> Answer<ClientWithSecret> {
+    // Before there was anything to say, nothing was sent.
+    let rotation = if body.as_ref().is_ok_and(Bytes::is_empty) { Rotation::default() } else { read(body)? };
+    admin.rotate_secret(&site, &id, rotation).await.map(Json)
 }
 
 async fn tokens(State(admin): Asked, Path(site): Path<String>, query: Result<Query<TokenListQuery>, QueryRejection>) -> Answer<TokenList> {
@@ -152,6 +162,24 @@ async fn inspect_token(State(admin): Asked, Path(site): Path<String>, body: Body
 
 async fn revoke_token(State(admin): Asked, Path(site): Path<String>, body: Body) -> Answer<RevokedToken> {
     admin.revoke_token(&site, &read(body)?).await.map(Json)
+}
+
+async fn grants(State(admin): Asked, Path(site): Path<String>, query: Result<Query<GrantListQuery>, QueryRejection>) -> Answer<GrantList> {
+    let Query(query) = query.map_err(|error| AdminError::new(Code::RequestInvalid, error.body_text()))?;
+    admin.grants(&site, &query).await.map(Json)
+}
+
+async fn grant(State(admin): Asked, Path((site, id)): OfSite) -> Answer<GrantView> {
+    admin.grant(&site, &id).await.map(Json)
+}
+
+async fn revoke_grant(State(admin): Asked, Path((site, id)): OfSite) -> Answer<GrantView> {
+    admin.revoke_grant(&site, &id).await.map(Json)
+}
+
+async fn revoke_user(State(admin): Asked, Path(site): Path<String>, body: Body) -> Answer<RevokedUser> {
+    let UserRef { user } = read(body)?;
+    admin.revoke_user(&site, &user).await.map(Json)
 }
 
 async fn no_route() -> AdminError {

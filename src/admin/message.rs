@@ -7,7 +7,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::oauth::client::{Client, ClientRate};
+use crate::oauth::client::{Client, ClientRate, GrantType};
+use crate::oauth::records::{Ended, Grant};
 use crate::policy::time::Timestamp;
 use crate::policy::token::{TokenHash, TokenRecord};
 
@@ -32,7 +33,7 @@ impl fmt::Debug for SecretText {
     }
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NewClient {
     pub name: String,
@@ -49,6 +50,24 @@ pub struct NewClient {
     /// `key:secret` of a Frappe user, in place of the site's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api_key: Option<SecretText>,
+    /// Where a browser may be sent with a code.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub redirect_uris: Vec<String>,
+    /// How it may come by tokens itself; with redirect URIs and without a word on this, by codes and refresh tokens.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub grant_types: Vec<GrantType>,
+    /// What it gets when it asks for no scope; `None` for all that it may have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_scopes: Option<String>,
+    /// Whether its users are not asked.
+    #[serde(default)]
+    pub skip_consent: bool,
+    /// Origins whose pages may call the API and the OAuth endpoints.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub origins: Vec<String>,
+    /// Who its `client_credentials` tokens speak for; `None` for itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
 }
 
 /// What is to be different about a client; what is `None` stays as it is.
@@ -63,9 +82,34 @@ pub struct ClientChange {
     pub rate: Option<Own<ClientRate>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api_key: Option<Own<SecretText>>,
+    /// All of them, in place of those that it has. The same for the lists below.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redirect_uris: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grant_types: Option<Vec<GrantType>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_scopes: Option<Own<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skip_consent: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origins: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<Own<String>>,
 }
 
-/// Something that a client has for itself, or shares with the site.
+/// What becomes of the secret before, and of what it was good for.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rotation {
+    /// Seconds for which the secret before still counts; `None` for none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overlap: Option<u64>,
+    /// Whether all tokens of the client end as well, and with them its grants.
+    #[serde(default)]
+    pub revoke_tokens: bool,
+}
+
+/// Something that a client has for itself, or that is as it is for everyone.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Own<T> {
@@ -88,10 +132,29 @@ pub struct ClientView {
     /// Whether it has an API key of its own; `None` in a list, which does not ask.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub own_api_key: Option<bool>,
+    #[serde(default)]
+    pub redirect_uris: Vec<String>,
+    #[serde(default)]
+    pub grant_types: Vec<GrantType>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_scopes: Option<String>,
+    #[serde(default)]
+    pub skip_consent: bool,
+    #[serde(default)]
+    pub origins: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// The last second of the secret before this one, where that still counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous_secret_until: Option<Timestamp>,
+    /// The URL of the document that describes it, which is what apps call it then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub document: Option<String>,
 }
 
 impl ClientView {
-    pub fn of(client: &Client) -> Self {
+    /// As it is at `now`.
+    pub fn of(client: &Client, now: Timestamp) -> Self {
         Self {
             client_id: client.id.to_string(),
             name: client.name.clone(),
@@ -101,6 +164,14 @@ impl ClientView {
             created: client.created,
             rate: client.rate,
             own_api_key: None,
+            redirect_uris: client.redirect_uris.clone(),
+            grant_types: client.grant_types.clone(),
+            default_scopes: client.default_scopes.as_ref().map(ToString::to_string),
+            skip_consent: client.skip_consent,
+            origins: client.origins.clone(),
+            user: client.user.as_deref().map(str::to_owned),
+            previous_secret_until: client.previous_secret.map(|previous| previous.until).filter(|until| now < *until),
+            document: client.document.as_ref().map(|document| document.url.clone()),
         }
     }
 }
@@ -206,6 +277,8 @@ pub enum TokenState {
     Expired,
     NoSuchClient,
     ClientDisabled,
+    /// Its client, its user or its grant was revoked since.
+    Revoked,
     /// Its client was deleted, and another made with the same id since.
     OlderThanClient,
 }
@@ -217,6 +290,7 @@ impl TokenState {
             Self::Expired => "expired",
             Self::NoSuchClient => "worthless: its client was deleted",
             Self::ClientDisabled => "worthless while its client is disabled",
+            Self::Revoked => "worthless: its client, user or grant was revoked",
             Self::OlderThanClient => "worthless: its client was deleted and made anew",
         }
     }
@@ -242,5 +316,89 @@ pub struct TokenListQuery {
 pub struct RevokedToken {
     pub hash: String,
     pub fingerprint: String,
+    pub revoked: bool,
+}
+
+/// Of a client, of a user, or of one user to one client.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GrantListQuery {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+}
+
+/// A grant as an operator may see it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GrantView {
+    pub grant_id: String,
+    pub client_id: String,
+    pub user: String,
+    /// Everything that the user said yes to.
+    pub scope: String,
+    pub created: Timestamp,
+    /// When a token was last issued under it.
+    pub used: Timestamp,
+    pub state: GrantState,
+    /// When it ended, and by what.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Ended>,
+    /// Whether the site's token of the user is kept with it; `None` in a list, which does not ask.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub site_token: Option<bool>,
+}
+
+/// Whether tokens may be issued under a grant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GrantState {
+    Live,
+    /// Its client or its user was revoked as a whole.
+    Revoked,
+    Ended,
+}
+
+impl GrantView {
+    /// `mark` is the latest revocation of its client, its user or itself.
+    pub fn of(grant: &Grant, mark: Option<Timestamp>) -> Self {
+        Self {
+            grant_id: grant.id.to_string(),
+            client_id: grant.client.to_string(),
+            user: grant.user.to_string(),
+            scope: grant.scopes.to_string(),
+            created: grant.created,
+            used: grant.used,
+            state: match grant.ended {
+                Some(_) => GrantState::Ended,
+                None if grant.live(mark) => GrantState::Live,
+                None => GrantState::Revoked,
+            },
+            ended: grant.ended,
+            site_token: None,
+        }
+    }
+}
+
+/// Newest first.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct GrantList {
+    pub grants: Vec<GrantView>,
+    /// Whether there are more than are listed.
+    pub more: bool,
+}
+
+/// A user, in a body: a name may hold anything, and a target is logged where bodies are not.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UserRef {
+    pub user: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevokedUser {
+    pub user: String,
+    /// Grants that were ended by this.
+    pub grants: usize,
     pub revoked: bool,
 }

@@ -1,15 +1,15 @@
-//! Administration: operations on clients and tokens, and their two faces, a unix socket and a terminal.
+//! Administration: operations on clients, tokens, grants and users, and their two faces, a unix socket and a terminal.
 //!
 //! ```text
 //! terminal, cli -> door -> remote -> (socket) -> http \
-//!                      -> (no gate runs)               > operations: clients, tokens -> store, cache
+//!                      -> (no gate runs)               > operations: clients, tokens, grants -> store, cache
 //! ```
 //!
 //! An operation is the same wherever it runs: in the gate, where it also empties what the cache knows of the thing changed, or in the
 //! process of a command, on the store itself. `message` is what goes through the socket, and what `--json` prints.
 //!
 //! Whoever can open the socket is the operator: its mode and its directory are the guard, as with any local service of the system. This
-//! room does not know HTTPS, sites' traffic or OAuth.
+//! room does not know HTTPS, sites' traffic or OAuth's endpoints.
 
 pub mod error;
 pub mod message;
@@ -21,6 +21,8 @@ pub mod socket;
 pub mod terminal;
 
 mod clients;
+mod flow;
+mod grants;
 pub mod operations;
 mod scopes;
 mod tokens;

@@ -18,8 +18,8 @@ use tokio::time::timeout;
 
 use crate::admin::error::{AdminError, Code};
 use crate::admin::message::{
-    ClientChange, ClientList, ClientView, ClientWithSecret, DeletedClient, IssuedToken, NewClient, NewToken, RevokedToken, TokenList,
-    TokenListQuery, TokenRef, TokenView,
+    ClientChange, ClientList, ClientView, ClientWithSecret, DeletedClient, GrantList, GrantListQuery, GrantView, IssuedToken, NewClient,
+    NewToken, RevokedToken, RevokedUser, Rotation, TokenList, TokenListQuery, TokenRef, TokenView, UserRef,
 };
 
 /// The longest that a gate may take for an answer: a little more than it gives itself.
@@ -71,8 +71,8 @@ impl Remote {
         self.ask(Method::POST, &format!("{}/enable", client_path(site, id)), None::<&()>).await
     }
 
-    pub async fn rotate_secret(&self, site: &str, id: &str) -> Result<ClientWithSecret, AdminError> {
-        self.ask(Method::POST, &format!("{}/rotate-secret", client_path(site, id)), None::<&()>).await
+    pub async fn rotate_secret(&self, site: &str, id: &str, rotation: Rotation) -> Result<ClientWithSecret, AdminError> {
+        self.ask(Method::POST, &format!("{}/rotate-secret", client_path(site, id)), Some(&rotation)).await
     }
 
     pub async fn tokens(&self, site: &str, query: &TokenListQuery) -> Result<TokenList, AdminError> {
@@ -93,6 +93,25 @@ impl Remote {
 
     pub async fn revoke_token(&self, site: &str, token: &TokenRef) -> Result<RevokedToken, AdminError> {
         self.ask(Method::POST, &format!("{}/tokens/revoke", site_path(site)), Some(token)).await
+    }
+
+    pub async fn grants(&self, site: &str, query: &GrantListQuery) -> Result<GrantList, AdminError> {
+        let parts = [("client", &query.client), ("user", &query.user)];
+        let parts = parts.into_iter().filter_map(|(name, value)| value.as_deref().map(|value| format!("{name}={}", encoded(value))));
+        let path = format!("{}/grants?{}", site_path(site), parts.collect::<Vec<_>>().join("&"));
+        self.ask(Method::GET, &path, None::<&()>).await
+    }
+
+    pub async fn grant(&self, site: &str, id: &str) -> Result<GrantView, AdminError> {
+        self.ask(Method::GET, &grant_path(site, id), None::<&()>).await
+    }
+
+    pub async fn revoke_grant(&self, site: &str, id: &str) -> Result<GrantView, AdminError> {
+        self.ask(Method::POST, &format!("{}/revoke", grant_path(site, id)), None::<&()>).await
+    }
+
+    pub async fn revoke_user(&self, site: &str, user: &str) -> Result<RevokedUser, AdminError> {
+        self.ask(Method::POST, &format!("{}/users/revoke", site_path(site)), Some(&UserRef { user: user.to_owned() })).await
     }
 
     async fn ask<B: Serialize, T: DeserializeOwned>(&self, method: Method, path: &str, body: Option<&B>) -> Result<T, AdminError> {
@@ -148,6 +167,10 @@ fn site_path(site: &str) -> String {
 
 fn client_path(site: &str, id: &str) -> String {
     format!("{}/clients/{}", site_path(site), encoded(id))
+}
+
+fn grant_path(site: &str, id: &str) -> String {
+    format!("{}/grants/{}", site_path(site), encoded(id))
 }
 
 /// Everything but the unreserved characters of RFC 3986 section 2.3 as `%XX`.

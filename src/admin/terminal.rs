@@ -9,10 +9,12 @@ use std::fmt::Write as _;
 use std::io::{self, ErrorKind, IsTerminal, Write};
 
 use crate::admin::message::{
-    ClientList, ClientView, ClientWithSecret, DeletedClient, IssuedToken, RevokedToken, SecretText, TokenList, TokenState, TokenView,
+    ClientList, ClientView, ClientWithSecret, DeletedClient, GrantList, GrantState, GrantView, IssuedToken, RevokedToken, RevokedUser,
+    SecretText, TokenList, TokenState, TokenView,
 };
 use crate::admin::terminal::table::{Cell, Paint, fields, table};
-use crate::oauth::client::ClientRate;
+use crate::oauth::client::{ClientRate, GrantType};
+use crate::oauth::records::End;
 use crate::policy::time::Timestamp;
 use crate::wording::show_time;
 
@@ -81,7 +83,32 @@ pub fn client(client: &ClientView, style: Style) -> String {
     if let Some(own) = client.own_api_key {
         rows.push(("api key", Cell::plain(if own { "its own" } else { "the site's" })));
     }
+    rows.extend(flow(client));
     fields(&rows, style)
+}
+
+/// What a client has for coming by tokens itself; nothing for one that has nothing.
+fn flow(client: &ClientView) -> Vec<(&'static str, Cell)> {
+    let mut rows = Vec::new();
+    let types: Vec<&str> = client.grant_types.iter().map(|kind| kind.as_str()).collect();
+    if !types.is_empty() {
+        rows.push(("grant types", Cell::plain(&types.join(" "))));
+    }
+    rows.extend(each("redirect uris", &client.redirect_uris));
+    if client.grant_types.contains(&GrantType::AuthorizationCode) {
+        rows.push(("consent", Cell::plain(if client.skip_consent { "its users are not asked" } else { "each user is asked" })));
+    }
+    rows.extend(client.default_scopes.as_ref().map(|scopes| ("default scopes", Cell::plain(scopes))));
+    rows.extend(each("origins", &client.origins));
+    rows.extend(client.user.as_ref().map(|user| ("speaks for", Cell::plain(user))));
+    rows.extend(client.document.as_ref().map(|document| ("document", Cell::plain(document))));
+    rows.extend(client.previous_secret_until.map(|until| ("old secret", Cell::plain(&format!("counts until {}", moment(until))))));
+    rows
+}
+
+/// One line for each, the name before the first.
+fn each<'t>(name: &'static str, texts: &'t [String]) -> impl Iterator<Item = (&'static str, Cell)> + 't {
+    texts.iter().enumerate().map(move |(at, text)| (if at == 0 { name } else { "" }, Cell::plain(text)))
 }
 
 pub fn client_with_secret(created: &ClientWithSecret, style: Style) -> String {
@@ -94,7 +121,7 @@ pub fn client_with_secret(created: &ClientWithSecret, style: Style) -> String {
 }
 
 pub fn deleted_client(deleted: &DeletedClient) -> String {
-    format!("client {} is deleted; its tokens are worth nothing from now on\n", visible(&deleted.client_id))
+    format!("client {} is deleted; its tokens and grants are worth nothing from now on\n", visible(&deleted.client_id))
 }
 
 pub fn switched_client(client: &ClientView) -> String {
@@ -165,6 +192,87 @@ pub fn tokens(list: &TokenList, style: Style) -> String {
 
 pub fn revoked_token(revoked: &RevokedToken) -> String {
     format!("token {} is revoked\n", visible(&revoked.fingerprint))
+}
+
+pub fn grants(list: &GrantList, style: Style) -> String {
+    if list.grants.is_empty() {
+        return "no grants; a user gives one by saying yes to an app on the consent page\n".to_owned();
+    }
+    let rows = list.grants.iter().map(|grant| {
+        vec![
+            Cell::plain(&grant.grant_id),
+            Cell::plain(&grant.client_id),
+            Cell::plain(&grant.user),
+            Cell::plain(&grant.scope),
+            grant_state(grant),
+            Cell::plain(&day(grant.created)),
+            Cell::plain(&moment(grant.used)),
+        ]
+    });
+    let mut text = table(&["GRANT", "CLIENT", "USER", "SCOPE", "STATE", "CREATED", "USED"], rows, style);
+    if list.more {
+        text.push_str("\nThere are more; name both --client and --user.\n");
+    }
+    text
+}
+
+pub fn grant(grant: &GrantView, style: Style) -> String {
+    let mut rows = vec![
+        ("grant", Cell::plain(&grant.grant_id)),
+        ("client", Cell::plain(&grant.client_id)),
+        ("user", Cell::plain(&grant.user)),
+        ("scope", Cell::plain(&grant.scope)),
+        ("state", grant_state(grant)),
+        ("created", Cell::plain(&moment(grant.created))),
+        ("used", Cell::plain(&moment(grant.used))),
+    ];
+    if let Some(ended) = grant.ended {
+        rows.push(("ended", Cell::plain(&moment(ended.at))));
+    }
+    if let Some(kept) = grant.site_token {
+        rows.push(("site token", Cell::plain(if kept { "kept, sealed" } else { "none" })));
+    }
+    fields(&rows, style)
+}
+
+pub fn revoked_grant(grant: &GrantView) -> String {
+    let (id, user, client) = (visible(&grant.grant_id), visible(&grant.user), visible(&grant.client_id));
+    match grant.ended {
+        Some(ended) if ended.by != End::Operator => {
+            format!("grant {id} of {user} to {client} had ended already, on {}: {}\n", moment(ended.at), ended_by(ended.by))
+        }
+        _ => format!("grant {id} is revoked; {client} must ask {user} again\n"),
+    }
+}
+
+pub fn revoked_user(revoked: &RevokedUser) -> String {
+    let user = visible(&revoked.user);
+    let ended = match revoked.grants {
+        0 => "no grant of that name was found (is it spelled as Frappe spells it?)".to_owned(),
+        1 => "1 grant is ended".to_owned(),
+        grants => format!("{grants} grants are ended"),
+    };
+    format!(
+        "everything issued for {user} until now is worth nothing; {ended}\nThe user can sign in again: disable the user in Frappe to prevent that.\n"
+    )
+}
+
+fn grant_state(grant: &GrantView) -> Cell {
+    match (grant.state, grant.ended) {
+        (GrantState::Live, _) => Cell::painted("live", Paint::Good),
+        (GrantState::Revoked, _) | (GrantState::Ended, None) => Cell::painted("revoked", Paint::Bad),
+        (GrantState::Ended, Some(ended)) => Cell::painted(ended_by(ended.by), Paint::Bad),
+    }
+}
+
+const fn ended_by(end: End) -> &'static str {
+    match end {
+        End::User => "withdrawn by the user",
+        End::Operator => "revoked",
+        End::Client => "given back by the app",
+        End::Reuse => "ended: something was used twice",
+        End::Site => "ended: the site took its token back",
+    }
 }
 
 /// A secret alone on its line, so that it can be copied whole.

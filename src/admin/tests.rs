@@ -1,6 +1,8 @@
 //! The operations on a real store, alone and through the socket.
 
 mod operations;
+mod registered;
+mod revoked;
 mod socket;
 
 use std::sync::Arc;
@@ -11,13 +13,14 @@ use tempfile::TempDir;
 
 use crate::admin::message::{NewClient, NewToken, SecretText, TokenListQuery};
 use crate::admin::operations::{Admin, Rules, Site};
+use crate::oauth::records::{Grant, Profile};
 use crate::policy::scope::Scopes;
 use crate::policy::time::Timestamp;
 use crate::policy::token::{RECORD_VERSION, TokenHash, TokenRecord};
 use crate::store::cached::{CachedStore, Lookup, SiteId};
 use crate::store::embedded::EmbeddedStore;
 use crate::store::seal::SealKey;
-use crate::store::{Backend, Settings, Store};
+use crate::store::{Backend, Settings, Store, grants};
 
 /// The site whose clients may have API keys; it is the second.
 const ERP: &str = "erp.example.com";
@@ -69,6 +72,24 @@ impl Room {
         self.admin.create_client(ERP, new_client(id, scopes)).await.expect("a new client");
     }
 
+    /// A grant of `user` to `client`, begun at `at`, with a site token kept beside it.
+    async fn grant(&self, id: &str, client: &str, user: &str, at: Timestamp) -> Grant {
+        let grant = Grant {
+            v: RECORD_VERSION,
+            id: id.into(),
+            client: client.into(),
+            user: user.into(),
+            scopes: Scopes::parse("read").expect("scopes"),
+            created: at,
+            used: at,
+            profile: Profile::default(),
+            ended: None,
+        };
+        assert!(grants::begin(&*self.store, ERP, &grant).await.expect("the store answers"));
+        self.store.put_credential(ERP, id, b"sealed").await.expect("the store answers");
+        grant
+    }
+
     /// What a request with the token meets.
     async fn lives(&self, hash: &str) -> bool {
         let hash = TokenHash::from_hex(hash).expect("a hash");
@@ -77,12 +98,17 @@ impl Room {
     }
 
     async fn put(&self, hash: &TokenHash, client: &str, iat: u64, exp: u64) {
+        self.put_under(hash, client, iat, exp, None).await;
+    }
+
+    /// A token of a grant.
+    async fn put_under(&self, hash: &TokenHash, client: &str, iat: u64, exp: u64, grant: Option<&str>) {
         let record = TokenRecord {
             v: RECORD_VERSION,
             client: client.into(),
             user: USER.into(),
             scopes: Scopes::parse("read").expect("scopes"),
-            grant: None,
+            grant: grant.map(Into::into),
             iat: Timestamp::from_unix(iat),
             exp: Timestamp::from_unix(exp),
         };
@@ -91,14 +117,7 @@ impl Room {
 }
 
 fn new_client(id: &str, scopes: &str) -> NewClient {
-    NewClient {
-        name: "App".to_owned(),
-        client_id: Some(id.to_owned()),
-        scopes: scopes.to_owned(),
-        public: false,
-        rate: None,
-        api_key: None,
-    }
+    NewClient { name: "App".to_owned(), client_id: Some(id.to_owned()), scopes: scopes.to_owned(), ..NewClient::default() }
 }
 
 fn new_token(client: &str, scope: &str) -> NewToken {

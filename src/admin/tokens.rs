@@ -1,5 +1,7 @@
 //! Tokens that an operator issues, registers, looks at and revokes.
 
+use std::collections::HashMap;
+
 use tracing::info;
 
 use crate::admin::clients::check_known;
@@ -7,9 +9,11 @@ use crate::admin::error::{AdminError, Code};
 use crate::admin::message::{IssuedToken, NewToken, RevokedToken, SecretText, TokenList, TokenListQuery, TokenRef, TokenState, TokenView};
 use crate::admin::operations::{Admin, Site, new_secret, now};
 use crate::admin::scopes;
+use crate::oauth::records::{issue_at, void};
 use crate::policy::time::Timestamp;
 use crate::policy::token::{AccessToken, RECORD_VERSION, TokenHash, TokenRecord};
 use crate::store::cached::CLOCK_SKEW;
+use crate::store::grants::mark_of;
 
 /// DESIGN section 9: an access token lives for an hour.
 const LIFETIME: u64 = 3600;
@@ -48,8 +52,10 @@ impl Admin {
             return Err(AdminError::new(Code::ClientDisabled, message));
         }
         scopes::check_within(&wanted, &client.scopes, &client.id, &self.rules().scopes)?;
-        let (hash, iat) = (token.hash(), now());
-        self.check_free(site, &hash, iat).await?;
+        let (hash, now) = (token.hash(), now());
+        self.check_free(site, &hash, now).await?;
+        // What was revoked a moment ago stays so; this is issued after it.
+        let iat = issue_at(now, mark_of(&*self.store, &site.name, &client.id, user, None).await?);
         let record = TokenRecord {
             v: RECORD_VERSION,
             client: client.id,
@@ -104,8 +110,10 @@ impl Admin {
         let hash = hash_of(token)?;
         let record = self.store.token(&site.name, &hash).await?.ok_or_else(|| unknown_token(site, &hash))?;
         let client = self.store.client(&site.name, &record.client).await?;
+        let mark = mark_of(&*self.store, &site.name, &record.client, &record.user, record.grant.as_deref()).await?;
         let state = match client {
             _ if record.expired(now()) => TokenState::Expired,
+            _ if void(record.iat, mark) => TokenState::Revoked,
             None => TokenState::NoSuchClient,
             Some(client) if !client.enabled => TokenState::ClientDisabled,
             Some(client) if record.iat.plus(CLOCK_SKEW) < client.created => TokenState::OlderThanClient,
@@ -136,7 +144,7 @@ impl Admin {
             return Err(AdminError::new(Code::LimitInvalid, format!("a list has 1 to {LIST_MAX} tokens; write --limit {LIST}")));
         }
         check_known(site, &query.client)?;
-        let mut found = self.store.tokens_of(&site.name, &query.client, limit + 1).await?;
+        let mut found = self.live_tokens(site, &query.client, limit + 1).await?;
         if found.is_empty() {
             // An empty list of a client that does not exist would hide a typing error.
             self.known_client(site, &query.client).await?;
@@ -144,6 +152,36 @@ impl Admin {
         let more = found.len() > limit;
         found.truncate(limit);
         Ok(TokenList { tokens: found.iter().map(|(hash, record)| TokenView::of(hash, record)).collect(), more })
+    }
+
+    /// The first `wanted` tokens of a client that nothing has voided.
+    async fn live_tokens(&self, site: &Site, client: &str, wanted: usize) -> Result<Vec<(TokenHash, TokenRecord)>, AdminError> {
+        let mut ask = wanted;
+        loop {
+            let found = self.store.tokens_of(&site.name, client, ask).await?;
+            let all = found.len() < ask || ask > LIST_MAX;
+            let mut marks = HashMap::new();
+            let mut live = Vec::new();
+            for (hash, record) in found {
+                let key = (record.user.clone(), record.grant.clone());
+                let mark = match marks.get(&key) {
+                    Some(mark) => *mark,
+                    None => {
+                        let mark = mark_of(&*self.store, &site.name, client, &record.user, record.grant.as_deref()).await?;
+                        marks.insert(key, mark);
+                        mark
+                    }
+                };
+                if !void(record.iat, mark) {
+                    live.push((hash, record));
+                }
+            }
+            if all || live.len() >= wanted {
+                live.truncate(wanted);
+                return Ok(live);
+            }
+            ask = (ask * 4).min(LIST_MAX + 1);
+        }
     }
 }
 
@@ -174,7 +212,7 @@ fn registered(text: &SecretText) -> Result<AccessToken, AdminError> {
     Ok(token)
 }
 
-fn user(text: &str) -> Result<&str, AdminError> {
+pub(super) fn user(text: &str) -> Result<&str, AdminError> {
     let text = text.trim();
     if text.is_empty() || text.chars().count() > USER_MAX || text.chars().any(char::is_control) {
         let message = format!("a user is named by 1 to {USER_MAX} characters on one line; give the e-mail address that Frappe knows");

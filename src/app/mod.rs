@@ -27,6 +27,7 @@ use crate::config::checked::{self, Config};
 use crate::config::rules::admin_rules;
 use crate::exchange::held::{Bodies, HELD_BYTES_MAX};
 use crate::gateway::credential::ClientKeys;
+use crate::gateway::site_tokens::KeptTokens;
 use crate::limiter::Clock;
 use crate::listener::accept::{self, Shared as Lobby};
 use crate::listener::certificate::CertificateFiles;
@@ -37,6 +38,7 @@ use crate::listener::tls::{Tls, TlsSettings, TlsVersion};
 use crate::policy::time::Timestamp;
 use crate::router::Front;
 use crate::store::cached::CachedStore;
+use crate::store::origins::Origins;
 use crate::store::seal::SealKey;
 use crate::store::{self, Store};
 use crate::telemetry::{self, RequestIds, WorkerCounters};
@@ -147,10 +149,13 @@ impl App {
         let ingredients = Ingredients {
             store: cached.clone(),
             keys: Arc::new(ClientKeys::new(store.clone(), seal.clone(), config.store.revocation_bound)),
+            site_tokens: Arc::new(KeptTokens::new(store.clone(), seal.clone(), config.store.revocation_bound)),
+            origins: Arc::new(Origins::new(store.clone(), config.store.revocation_bound)),
             seal: seal.clone(),
             bodies: Bodies::new(HELD_BYTES_MAX),
             clock: Clock::start(),
             complaints: Arc::default(),
+            memory: Arc::default(),
         };
         let mut registry = Registry::default();
         // Which port a redirect names is known when it is bound; everything else is settled before.

@@ -11,12 +11,14 @@ use tokio::runtime::Handle;
 use crate::audit::AuditLog;
 use crate::authserver;
 use crate::authserver::issuer::{Issuer, Registration, SignIn};
+use crate::authserver::memory::Memory;
 use crate::config::checked::{self, Config, Rate};
 use crate::config::rules::{named_scopes, rules_of};
 use crate::exchange::Books;
 use crate::exchange::held::Bodies;
 use crate::gateway::credential::ClientKeys;
 use crate::gateway::site::{BodyBounds, Credential, Site};
+use crate::gateway::site_tokens::{KeptTokens, SiteClient};
 use crate::gateway::{ClientLimit, Limits, Shared, Worker};
 use crate::limiter::{Addresses, Clock};
 use crate::listener::drain::Drain;
@@ -25,6 +27,7 @@ use crate::policy::quota::Quota;
 use crate::policy::token::TokenHash;
 use crate::router::Table;
 use crate::store::cached::{CachedStore, SiteId};
+use crate::store::origins::Origins;
 use crate::store::seal::SealKey;
 use crate::telemetry::{Complaints, WorkerCounters};
 use crate::upstream::credential::ApiKey;
@@ -52,10 +55,13 @@ impl Registry {
 pub struct Ingredients {
     pub store: Arc<CachedStore>,
     pub keys: Arc<ClientKeys>,
+    pub site_tokens: Arc<KeptTokens>,
+    pub origins: Arc<Origins>,
     pub seal: Option<Arc<SealKey>>,
     pub bodies: Arc<Bodies>,
     pub clock: Clock,
     pub complaints: Arc<Complaints>,
+    pub memory: Arc<Memory>,
 }
 
 /// Everything that one reading of the configuration says about what is served.
@@ -98,6 +104,8 @@ impl Generation {
         let shared = Shared {
             store: ingredients.store.clone(),
             keys: ingredients.keys.clone(),
+            site_tokens: ingredients.site_tokens.clone(),
+            origins: ingredients.origins.clone(),
             limits: limits_of(&config.rates, before.map(|before| &before.shared.limits)),
             bodies: ingredients.bodies.clone(),
             clock: ingredients.clock,
@@ -112,6 +120,7 @@ impl Generation {
             complaints: ingredients.complaints.clone(),
             addresses: shared.limits.address.clone(),
             failures: shared.limits.failed_authentications.clone(),
+            memory: ingredients.memory.clone(),
         };
         Ok(Self {
             issuers: Arc::new(issuers),
@@ -163,9 +172,21 @@ fn servers_of(site: &checked::Site) -> SiteServers {
 
 fn site_of(config: &Config, site: &checked::Site, upstream: usize, id: SiteId, scopes: &Arc<NamedScopes>) -> Result<Site, String> {
     let wrong = |what: &str| format!("site `{}`: {what}", site.name);
+    let frappe_site = HeaderValue::from_str(&site.frappe_site).map_err(|_| wrong("`frappe_site` cannot stand in a header"))?;
     let credential = match &site.credential {
         checked::Credential::Forward => Credential::Forward,
-        checked::Credential::Bearer => Credential::Bearer,
+        checked::Credential::Bearer => {
+            let sign_in = site.oauth.as_ref().and_then(|oauth| oauth.sign_in.as_ref());
+            let sign_in = sign_in.ok_or_else(|| wrong("`credential = \"bearer\"` needs the sign-in of [site.oauth]"))?;
+            Credential::Bearer(Arc::new(SiteClient {
+                site: id,
+                name: site.name.clone(),
+                upstream,
+                frappe_site: frappe_site.clone(),
+                client_id: sign_in.client_id.clone(),
+                client_secret: sign_in.client_secret.reveal().into(),
+            }))
+        }
         checked::Credential::ApiKey(key) => {
             let key = ApiKey::parse(key.reveal()).map_err(|error| wrong(&error.to_string()))?;
             Credential::ApiKey { of_site: key.header() }
@@ -179,11 +200,12 @@ fn site_of(config: &Config, site: &checked::Site, upstream: usize, id: SiteId, s
         rules: Arc::new(rules_of(config, site).map_err(|error| wrong(&error))?),
         scopes: scopes.clone(),
         credential,
-        frappe_site: HeaderValue::from_str(&site.frappe_site).map_err(|_| wrong("`frappe_site` cannot stand in a header"))?,
+        frappe_site,
         extra_headers: HeaderSet::parse(&site.request_headers).map_err(|error| wrong(&error))?,
         origins: origins.collect::<Result<_, _>>().map_err(|_| wrong("an origin cannot stand in a header"))?,
+        client_origins: site.oauth.is_some(),
         keep_tracebacks: site.keep_tracebacks,
-        challenge: format!("Bearer realm=\"{}\"", site.name),
+        challenge: challenge_of(site),
         bodies: BodyBounds {
             body_bytes_max: config.body.body_bytes_max,
             upload_bytes_max: config.body.upload_bytes_max,
@@ -191,6 +213,15 @@ fn site_of(config: &Config, site: &checked::Site, upstream: usize, id: SiteId, s
             body_rate_min: config.body.body_rate_min,
         },
     })
+}
+
+/// How a 401 of the site begins: with where an app finds out who issues its tokens, if that is the gate (RFC 9728 section 5.1).
+fn challenge_of(site: &checked::Site) -> String {
+    let mut challenge = format!("Bearer realm=\"{}\"", site.name);
+    if let Some(oauth) = &site.oauth {
+        challenge.push_str(&format!(", resource_metadata=\"{}/.well-known/oauth-protected-resource\"", oauth.issuer));
+    }
+    challenge
 }
 
 /// The site as its own OAuth provider.

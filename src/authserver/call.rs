@@ -104,7 +104,42 @@ pub enum Failure {
     OAuth(OAuthError),
     /// Nobody knows: 503, never a guess.
     Store(StoreError),
-    Limited(TooMany),
+    Limited(Limit, TooMany),
+}
+
+/// What was used up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// Requests of the address.
+    Address,
+    /// Credentials from the address that were none.
+    FailedAuthentications,
+    /// Failures to be the client.
+    Client,
+    /// Registrations from the address.
+    Registrations,
+}
+
+impl Limit {
+    /// As the `RateLimit` fields call it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Address => "address",
+            Self::FailedAuthentications => "failed-authentications",
+            Self::Client => "client-authentications",
+            Self::Registrations => "registrations",
+        }
+    }
+
+    /// Stable; for audit lines and metrics.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::Address => "rate_address",
+            Self::FailedAuthentications => "rate_failed_authentications",
+            Self::Client => "rate_client_authentications",
+            Self::Registrations => "rate_registrations",
+        }
+    }
 }
 
 impl From<OAuthError> for Failure {
@@ -176,6 +211,13 @@ impl Answer {
 
     pub fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.append(name, value);
+        self
+    }
+
+    /// A document that anybody may keep for a while.
+    pub fn public(mut self) -> Self {
+        self.headers.insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"));
+        self.headers.remove(PRAGMA);
         self
     }
 

@@ -4,18 +4,21 @@
 //! one audit record, like every request.
 
 pub mod authorize;
+pub mod bearer;
 pub mod call;
 pub mod callback;
 pub mod clients;
 pub mod code;
 pub mod consent;
 pub mod cookies;
+pub mod cors;
 pub mod endpoint;
 pub mod grants;
 pub mod introspect;
-
+pub mod issue;
 pub mod issuer;
 pub mod keys;
+pub mod memory;
 pub mod metadata;
 pub mod page;
 pub mod random;
@@ -24,6 +27,7 @@ pub mod revoke;
 pub mod session;
 pub mod signin;
 pub mod signout;
+pub mod throttle;
 pub mod ticket;
 pub mod token;
 pub mod userinfo;
@@ -37,9 +41,11 @@ use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 use crate::audit;
-use crate::authserver::call::{Answer, Call, Failure, Note};
+use crate::authserver::call::{Answer, Call, Failure, Limit, Note};
+use crate::authserver::cors::Pages;
 use crate::authserver::endpoint::Endpoint;
 use crate::authserver::issuer::Issuer;
+use crate::authserver::memory::Memory;
 use crate::exchange::Exchange;
 use crate::exchange::answer::{Reached, own};
 use crate::exchange::body::GateBody;
@@ -76,6 +82,8 @@ pub struct Shared {
     pub addresses: Option<Arc<Addresses>>,
     /// Failed authentications of one address: the same cells as the gateway's.
     pub failures: Option<Arc<Addresses>>,
+    /// What outlives a reload.
+    pub memory: Arc<Memory>,
 }
 
 /// The authorization server as one worker thread runs it.
@@ -96,10 +104,16 @@ impl Worker {
     ) -> Response<GateBody> {
         let (parts, body) = request.into_parts();
         exchange.subject.endpoint(endpoint.name());
+        let mut pages = Pages::known(issuer, endpoint, &parts.headers);
         let answered = async {
             let nanos = self.shared.clock.nanos(exchange.started);
             if let Some(addresses) = &self.shared.addresses {
-                addresses.count(exchange.address, nanos).map_err(Failure::Limited)?;
+                addresses.count(exchange.address, nanos).map_err(|too_many| Failure::Limited(Limit::Address, too_many))?;
+            }
+            // Behind the limit, since it asks the store; before everything else that can fail, since a page must be able to read why.
+            pages = pages.clone().asked(&self.shared, issuer, endpoint, &parts.headers).await?;
+            if parts.method == Method::OPTIONS && endpoint.is_for_pages() {
+                return Ok(pages.options(endpoint, &parts.headers));
             }
             let mut held = self.shared.bodies.share();
             let body = if parts.method == Method::POST {
@@ -125,11 +139,12 @@ impl Worker {
             exchange.note(call.note.client, call.note.user, call.note.scopes, call.note.token);
             answer
         };
-        let answer = match answered.await {
+        let mut answer = match answered.await {
             Ok(answer) => answer,
             Err(failure) if endpoint.is_page() => page::of_failure(issuer, fail(&self.shared, issuer, &failure), &failure),
             Err(failure) => fail(&self.shared, issuer, &failure),
         };
+        pages.tell(endpoint, &mut answer.headers);
         exchange.allowed = !answer.refused;
         exchange.refused = answer.refused;
         exchange.reason = answer.reason;
@@ -176,11 +191,11 @@ fn fail(shared: &Shared, issuer: &Issuer, failure: &Failure) -> Answer {
             let error = OAuthError::new(ErrorCode::TemporarilyUnavailable, "nothing can be issued or checked at the moment; try again");
             Answer::error(&error, &issuer.name).with(RETRY_AFTER, HeaderValue::from(AWAY_RETRY_SECONDS))
         }
-        Failure::Limited(too_many) => {
+        Failure::Limited(limit, too_many) => {
             let error = OAuthError::new(ErrorCode::TemporarilyUnavailable, "too many requests; try again later");
-            let mut answer = Answer::error(&error, &issuer.name).refused("rate_address");
+            let mut answer = Answer::error(&error, &issuer.name).refused(limit.reason());
             answer.status = StatusCode::TOO_MANY_REQUESTS;
-            rate::limited(&mut answer.headers, "address", too_many);
+            rate::limited(&mut answer.headers, limit.name(), too_many);
             answer
         }
     }
@@ -192,3 +207,6 @@ impl Shared {
         self.clock.nanos(Instant::now())
     }
 }
+
+#[cfg(test)]
+mod tests;

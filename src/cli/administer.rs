@@ -1,4 +1,4 @@
-//! `client`, `token` and `status`: ask the gate, or work on the store, and show the answer.
+//! `client`, `token`, `grant`, `user` and `status`: ask the gate, or work on the store, and show the answer.
 
 use std::future::Future;
 use std::path::Path;
@@ -8,14 +8,14 @@ use serde_json::json;
 
 use crate::admin::door::{self, Door, running};
 use crate::admin::error::AdminError;
-use crate::admin::message::{ClientChange, NewClient, NewToken, Own, SecretText, TokenListQuery, TokenRef};
+use crate::admin::message::{ClientChange, GrantListQuery, NewClient, NewToken, Own, Rotation, SecretText, TokenListQuery, TokenRef};
 use crate::admin::terminal;
 use crate::admin::terminal::Style;
 use crate::app::Failure;
-use crate::cli::{
-    Client, ClientCommand, CreateClient, EXIT_FAILED, EXIT_USAGE, IssueToken, Place, Status, Token, TokenCommand, UpdateClient, WhichToken,
-    input,
-};
+use crate::cli::client::{Client, ClientCommand, CreateClient, UpdateClient};
+use crate::cli::grant::{Grant, GrantCommand, User, UserCommand};
+use crate::cli::token::{IssueToken, Token, TokenCommand, WhichToken};
+use crate::cli::{EXIT_FAILED, EXIT_USAGE, Place, Status, input};
 use crate::config::checked::Config;
 use crate::config::quantity::Pace;
 use crate::config::rules::admin_rules;
@@ -58,10 +58,13 @@ pub fn client(client: Client) -> Result<(), Failure> {
             let client = door.enable_client(site, &one.id).await?;
             Ok(Shown::new(&client, |_| terminal::switched_client(&client)))
         }),
-        ClientCommand::RotateSecret(one) => at(&one.place, async |door, site| {
-            let rotated = door.rotate_secret(site, &one.id).await?;
-            Ok(Shown::new(&rotated, |style| terminal::client_with_secret(&rotated, style)))
-        }),
+        ClientCommand::RotateSecret(rotate) => {
+            let rotation = Rotation { overlap: rotate.overlap, revoke_tokens: rotate.revoke_tokens };
+            at(&rotate.which.place, async |door, site| {
+                let rotated = door.rotate_secret(site, &rotate.which.id, rotation).await?;
+                Ok(Shown::new(&rotated, |style| terminal::client_with_secret(&rotated, style)))
+            })
+        }
         ClientCommand::Delete(one) => at(&one.place, async |door, site| {
             let deleted = door.delete_client(site, &one.id).await?;
             Ok(Shown::new(&deleted, |_| terminal::deleted_client(&deleted)))
@@ -99,6 +102,35 @@ pub fn token(token: Token) -> Result<(), Failure> {
                 Ok(Shown::new(&tokens, |style| terminal::tokens(&tokens, style)))
             })
         }
+    }
+}
+
+pub fn grant(grant: Grant) -> Result<(), Failure> {
+    match grant.command {
+        GrantCommand::List(list) => {
+            let query = GrantListQuery { client: list.client, user: list.user };
+            at(&list.place, async |door, site| {
+                let grants = door.grants(site, &query).await?;
+                Ok(Shown::new(&grants, |style| terminal::grants(&grants, style)))
+            })
+        }
+        GrantCommand::Show(one) => at(&one.place, async |door, site| {
+            let grant = door.grant(site, &one.id).await?;
+            Ok(Shown::new(&grant, |style| terminal::grant(&grant, style)))
+        }),
+        GrantCommand::Revoke(one) => at(&one.place, async |door, site| {
+            let grant = door.revoke_grant(site, &one.id).await?;
+            Ok(Shown::new(&grant, |_| terminal::revoked_grant(&grant)))
+        }),
+    }
+}
+
+pub fn user(user: User) -> Result<(), Failure> {
+    match user.command {
+        UserCommand::Revoke(one) => at(&one.place, async |door, site| {
+            let revoked = door.revoke_user(site, &one.user).await?;
+            Ok(Shown::new(&revoked, |_| terminal::revoked_user(&revoked)))
+        }),
     }
 }
 
@@ -176,6 +208,12 @@ fn new_client(create: &CreateClient) -> Result<NewClient, Failure> {
         public: create.public,
         rate: create.rate.map(|pace| rate(pace, create.burst)).transpose()?,
         api_key: create.api_key_file.as_deref().map(input::secret).transpose()?,
+        redirect_uris: create.redirect_uris.clone(),
+        grant_types: create.grant_types.clone(),
+        default_scopes: create.default_scopes.clone(),
+        skip_consent: create.skip_consent,
+        origins: create.origins.clone(),
+        user: create.user.clone(),
     })
 }
 
@@ -187,7 +225,18 @@ fn client_change(update: &UpdateClient) -> Result<ClientChange, Failure> {
         scopes: update.scopes.clone(),
         rate: own_rate.or_else(|| update.no_rate.then_some(Own::Drop)),
         api_key: own_key.or_else(|| update.no_api_key.then_some(Own::Drop)),
+        redirect_uris: list(&update.redirect_uris, update.no_redirect_uris),
+        grant_types: list(&update.grant_types, update.no_grant_types),
+        default_scopes: update.default_scopes.clone().map(Own::Set).or_else(|| update.no_default_scopes.then_some(Own::Drop)),
+        skip_consent: (update.skip_consent || update.ask_consent).then_some(update.skip_consent),
+        origins: list(&update.origins, update.no_origins),
+        user: update.user.clone().map(Own::Set).or_else(|| update.no_user.then_some(Own::Drop)),
     })
+}
+
+/// A list in the place of what is there: what was given, or nothing where that was said.
+fn list<T: Clone>(given: &[T], none: bool) -> Option<Vec<T>> {
+    (none || !given.is_empty()).then(|| given.to_vec())
 }
 
 fn rate(pace: Pace, burst: Option<u32>) -> Result<ClientRate, Failure> {

@@ -1,4 +1,4 @@
-//! CORS, answered at the gate: for the origins that the site names, and for none by default (Fetch standard, section 3.3).
+//! CORS, answered at the gate: for the origins that the site or one of its clients names, and for none by default (Fetch standard, section 3.3).
 
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS,
@@ -14,21 +14,26 @@ const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PAT
 /// Seconds for which a browser remembers a preflight.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
 
-/// The origin of a request, if it is among `allowed`, whose pages the site lets in.
-pub fn origin(allowed: &[HeaderValue], headers: &HeaderMap) -> Option<HeaderValue> {
-    if allowed.is_empty() {
+/// The longest origin that is looked up, in bytes: a scheme, a host name of the longest, and a port.
+const ORIGIN_BYTES_MAX: usize = 300;
+
+/// The origin that a request names, where `differs` says that it may matter. Two of them are none.
+pub fn page(differs: bool, headers: &HeaderMap) -> Option<HeaderValue> {
+    if !differs {
         return None;
     }
     let mut values = headers.get_all(ORIGIN).iter();
     let origin = values.next()?;
-    (values.next().is_none() && allowed.contains(origin)).then(|| origin.clone())
+    values.next().is_none().then(|| origin.clone())
 }
 
-/// Says on an answer, whatever it is, that the page of `origin` may read it.
-pub fn allow(headers: &mut HeaderMap, allowed: &[HeaderValue], origin: Option<HeaderValue>) {
-    if allowed.is_empty() {
-        return;
-    }
+/// An origin as text, if it could be a client's. `null` could not: every sandboxed page has that one.
+pub fn text(origin: &HeaderValue) -> Option<&str> {
+    origin.to_str().ok().filter(|text| text.len() <= ORIGIN_BYTES_MAX && text.contains("://"))
+}
+
+/// Says on an answer, whatever it is, whether the page of `origin` may read it. Called wherever that could be another for another page.
+pub fn allow(headers: &mut HeaderMap, origin: Option<HeaderValue>) {
     headers.append(VARY, HeaderValue::from_static("Origin"));
     if let Some(origin) = origin {
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
@@ -38,9 +43,9 @@ pub fn allow(headers: &mut HeaderMap, allowed: &[HeaderValue], origin: Option<He
 
 /// The answer to `OPTIONS`: a preflight where the origin is let in, else what the API takes. Frappe would answer anything (T107, T544), so
 /// nothing of it goes upstream.
-pub fn options(headers: &HeaderMap, origin: Option<&HeaderValue>) -> (StatusCode, HeaderMap) {
+pub fn options(headers: &HeaderMap, lets_in: bool) -> (StatusCode, HeaderMap) {
     let mut answer = HeaderMap::new();
-    if headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD) && origin.is_some() {
+    if headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD) && lets_in {
         answer.insert(ACCESS_CONTROL_ALLOW_METHODS, METHODS);
         answer.insert(ACCESS_CONTROL_ALLOW_HEADERS, ALLOWED_HEADERS);
         answer.insert(ACCESS_CONTROL_MAX_AGE, MAX_AGE);

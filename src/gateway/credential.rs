@@ -1,4 +1,4 @@
-//! What the upstream is shown for the user: the client's own token, or an API key of the client or the site.
+//! What the upstream is shown for the user: the client's own token, the site's own, or an API key of the client or the site.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,9 +6,12 @@ use std::time::Duration;
 use http::HeaderValue;
 use moka::future::Cache;
 
+use crate::audit;
 use crate::gateway::Worker;
 use crate::gateway::rejection::Rejection;
 use crate::gateway::site::{Credential, Site};
+use crate::gateway::site_tokens::{Holder, Lost, Opened, SiteClient};
+use crate::policy::time::Timestamp;
 use crate::policy::token::AccessToken;
 use crate::store::Store;
 use crate::store::cached::{Live, SiteId};
@@ -51,19 +54,68 @@ impl ClientKeys {
     }
 }
 
+/// What is shown to the upstream.
+pub struct Shown {
+    pub header: HeaderValue,
+    /// Set where it is the site's own token, which the site may refuse while the app's is good.
+    pub kept: Option<Arc<Opened>>,
+}
+
 impl Worker {
     /// The `Authorization` for the upstream.
-    pub(super) async fn credential(&self, site: &Site, live: &Live, token: &AccessToken) -> Result<HeaderValue, Rejection> {
-        match &site.credential {
-            Credential::Forward => Ok(forward(token)),
-            Credential::Bearer => Err(Rejection::CredentialAway),
-            Credential::ApiKey { of_site } => match self.shared.keys.of(site, &live.client.id).await {
-                Ok(of_client) => Ok(of_client.unwrap_or_else(|| of_site.clone())),
-                Err(error) => {
-                    self.shared.complaints.utter(&format!("a credential cannot be read: {error}"));
-                    Err(Rejection::CredentialAway)
-                }
+    pub(super) async fn credential(&self, site: &Site, live: &Live, token: &AccessToken) -> Result<Shown, Rejection> {
+        let header = match &site.credential {
+            Credential::Forward => forward(token),
+            Credential::Bearer(client) => match &live.record.grant {
+                Some(grant) => return self.site_token(client, grant).await,
+                None => Box::pin(self.key_of(site, live)).await?.ok_or_else(|| self.credential_missing(site, live))?,
             },
+            Credential::ApiKey { of_site } => self.key_of(site, live).await?.unwrap_or_else(|| of_site.clone()),
+        };
+        Ok(Shown { header, kept: None })
+    }
+
+    async fn key_of(&self, site: &Site, live: &Live) -> Result<Option<HeaderValue>, Rejection> {
+        self.shared.keys.of(site, &live.client.id).await.map_err(|error| self.credential_away(&error))
+    }
+
+    async fn site_token(&self, site: &Arc<SiteClient>, grant: &Arc<str>) -> Result<Shown, Rejection> {
+        let now = Timestamp::from_unix(audit::now().as_secs());
+        let opened = match self.shared.site_tokens.ready(site.site, grant, now).await {
+            Some(opened) => opened,
+            // Boxed: a request that finds a token in memory keeps no room for all that may be done without one.
+            None => {
+                let holder = self.holder(site, grant);
+                let opened = Box::pin(self.shared.site_tokens.of(&holder, now)).await;
+                opened.map_err(|lost| self.lost(lost))?
+            }
+        };
+        Ok(Shown { header: opened.header(), kept: Some(opened) })
+    }
+
+    pub(super) fn holder(&self, site: &Arc<SiteClient>, grant: &Arc<str>) -> Holder {
+        Holder { site: site.clone(), upstreams: self.upstreams.clone(), grant: grant.clone() }
+    }
+
+    pub(super) fn lost(&self, lost: Lost) -> Rejection {
+        match lost {
+            Lost::Refused => Rejection::GrantRefused,
+            Lost::Ended => Rejection::TokenRevoked,
+            Lost::Away(error) => self.credential_away(&error),
         }
+    }
+
+    pub(super) fn credential_away(&self, error: &str) -> Rejection {
+        self.shared.complaints.utter(&format!("there is no credential for a request: {error}"));
+        Rejection::CredentialAway
+    }
+
+    fn credential_missing(&self, site: &Site, live: &Live) -> Rejection {
+        let (client, site) = (&live.client.id, &site.name);
+        self.shared.complaints.utter(&format!(
+            "client `{client}` of site `{site}` has tokens that no user signed in for, and the site knows nobody by them; give it an API key \
+             with `scopegate client update {client} --api-key-file FILE`, or have its users sign in"
+        ));
+        Rejection::CredentialMissing
     }
 }

@@ -3,13 +3,14 @@
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, ETAG, HeaderMap};
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Method};
+use http::{HeaderValue, Method, StatusCode};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 
 use crate::exchange::answer::Reached;
 use crate::exchange::{Exchange, rate};
 use crate::gateway::Worker;
+use crate::gateway::credential::Shown;
 use crate::gateway::rejection::Rejection;
 use crate::gateway::site::Site;
 use crate::gateway::traceback::{self, Look};
@@ -26,17 +27,26 @@ use crate::upstream::error::UpstreamError;
 use crate::upstream::headers::{RequestHeaders, to_upstream};
 use crate::upstream::send::Outgoing;
 
-/// What was decided to send.
+/// What was decided to send, all but the body.
 pub(super) struct Plan {
     pub(super) method: Method,
     pub(super) path: Option<String>,
     pub(super) query: Option<String>,
     pub(super) content_type: Option<HeaderValue>,
-    pub(super) body: RequestBody,
+}
+
+/// A request on its way up, all but its body and its credential. What the client sent serves to make the headers, and for nothing else.
+#[derive(Clone, Copy)]
+pub(super) struct Upward<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) via: &'a Via,
+    pub(super) uri: &'a http::Uri,
+    pub(super) headers: &'a HeaderMap,
+    pub(super) request_id: &'a HeaderValue,
 }
 
 impl Plan {
-    pub(super) fn new(classified: Classified<'_>, kind: Option<BodyKind>, bytes: Option<Bytes>) -> Self {
+    pub(super) fn new(classified: Classified<'_>, kind: Option<BodyKind>, bytes: Option<Bytes>) -> (Self, RequestBody) {
         let body = match (classified.body, bytes) {
             (Some(rewritten), _) => RequestBody::Full(Bytes::from(rewritten)),
             (None, Some(bytes)) => RequestBody::Full(bytes),
@@ -54,7 +64,7 @@ impl Plan {
             crate::policy::operation::Verb::Patch => Method::PATCH,
             crate::policy::operation::Verb::Delete => Method::DELETE,
         };
-        Self { method, path: classified.path, query: classified.query, content_type, body }
+        (Self { method, path: classified.path, query: classified.query, content_type }, body)
     }
 
     /// The request target. A path that was canonical as it came is not built again.
@@ -81,33 +91,38 @@ impl Worker {
         _: Permit,
         site: &Site,
         via: &Via,
-        plan: Plan,
+        (plan, body): (Plan, RequestBody),
         (uri, headers): (http::Uri, HeaderMap),
-        credential: HeaderValue,
+        credential: Shown,
         standing: Option<Standing>,
         exchange: &mut Exchange,
     ) -> Result<Reached, Rejection> {
         exchange.allowed = true;
         let shape = Shape::of(uri.path());
-        let answer = self.send(site, via, plan, (&uri, &headers), &credential, &exchange.request_id).await??;
+        let upward = Upward { plan: &plan, via, uri: &uri, headers: &headers, request_id: &exchange.request_id };
+        let spare = if credential.kept.is_some() { copy(&body) } else { None };
+        let mut answer = self.send(site, upward, body, &credential.header).await??;
+        if let Some(kept) = credential.kept.filter(|_| answer.head.status == StatusCode::UNAUTHORIZED) {
+            // Boxed, like all that few requests come to.
+            answer = Box::pin(self.after_refusal(site, upward, spare, kept, answer)).await?;
+        }
         self.passed_on(site, shape, answer, standing, exchange).await
     }
 
-    /// Sends what is planned. What the client sent serves to make the headers, and for nothing else.
+    /// Sends what is planned.
     pub(super) async fn send(
         &self,
         site: &Site,
-        via: &Via,
-        plan: Plan,
-        (uri, headers): (&http::Uri, &HeaderMap),
+        upward: Upward<'_>,
+        body: RequestBody,
         credential: &HeaderValue,
-        request_id: &HeaderValue,
     ) -> Result<Result<Answer, UpstreamError>, Rejection> {
+        let Upward { plan, via, uri, headers, request_id } = upward;
         let target = plan.target(uri).ok_or_else(|| Refusal::new(Reason::PathInvalid, "the path cannot be asked for"))?;
         let content_type = plan.content_type.as_ref();
         let ours =
             RequestHeaders { site: &site.frappe_site, via, request_id, credential, extra_allowed: &site.extra_headers, content_type };
-        let outgoing = Outgoing { method: plan.method, target, headers: &|| to_upstream(headers, &ours), body: plan.body };
+        let outgoing = Outgoing { method: plan.method.clone(), target, headers: &|| to_upstream(headers, &ours), body };
         Ok(self.upstreams.site(site.upstream).send(outgoing).await)
     }
 
@@ -134,6 +149,15 @@ impl Worker {
             return Box::pin(without_traceback(answer, shape)).await;
         }
         Ok(Reached::Upstream(answer))
+    }
+}
+
+/// The same body once more, where it is held.
+fn copy(body: &RequestBody) -> Option<RequestBody> {
+    match body {
+        RequestBody::Empty => Some(RequestBody::Empty),
+        RequestBody::Full(bytes) => Some(RequestBody::Full(bytes.clone())),
+        RequestBody::Stream(_) => None,
     }
 }
 

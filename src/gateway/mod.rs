@@ -6,8 +6,10 @@ pub mod authenticate;
 pub mod credential;
 pub mod forward;
 pub mod read;
+pub mod refused;
 pub mod rejection;
 pub mod site;
+pub mod site_tokens;
 pub mod traceback;
 pub mod upload;
 
@@ -31,6 +33,7 @@ use crate::gateway::credential::ClientKeys;
 use crate::gateway::forward::Plan;
 use crate::gateway::rejection::Rejection;
 use crate::gateway::site::Site;
+use crate::gateway::site_tokens::KeptTokens;
 use crate::limiter::{self, Addresses, Clock, Standing};
 use crate::oauth::client::ClientRate;
 use crate::policy::classify::{Body, Draft, Head};
@@ -41,6 +44,7 @@ use crate::policy::quota::Quota;
 use crate::policy::refusal::Refusal;
 use crate::reply::Shape;
 use crate::store::cached::{CachedStore, Live};
+use crate::store::origins::Origins;
 use crate::telemetry::Complaints;
 use crate::upstream::{Via, WorkerUpstreams};
 
@@ -48,6 +52,8 @@ use crate::upstream::{Via, WorkerUpstreams};
 pub struct Shared {
     pub store: Arc<CachedStore>,
     pub keys: Arc<ClientKeys>,
+    pub site_tokens: Arc<KeptTokens>,
+    pub origins: Arc<Origins>,
     pub limits: Limits,
     pub bodies: Arc<Bodies>,
     pub clock: Clock,
@@ -84,17 +90,46 @@ impl Worker {
     pub async fn serve(&self, site: &Site, via: &Via, request: Request<Incoming>, mut exchange: Box<Exchange>) -> Response<GateBody> {
         let shape = Shape::of(request.uri().path());
         let is_head = request.method() == Method::HEAD;
-        let origin = cors::origin(&site.origins, request.headers());
+        let page = cors::page(site.differs_by_origin(), request.headers());
         let answered = match *request.method() {
-            Method::OPTIONS => self.options(request.headers(), origin.as_ref(), &mut exchange),
+            Method::OPTIONS => self.options(site, request.headers(), page.as_ref(), &mut exchange).await,
             _ => self.answer(site, via, request, &mut exchange).await,
+        };
+        // Only now, so that a request that is turned away for coming too often asks the store for nothing.
+        let origin = match page {
+            Some(page) => {
+                let may_ask = answered.as_ref().err().is_none_or(|rejection| !rejection.ends_all());
+                self.lets_in(site, &page, may_ask).await.then_some(page)
+            }
+            None => None,
         };
         let mut response = match answered {
             Ok(reached) => own(reached, exchange, is_head),
             Err(rejection) => reject(rejection, &site.challenge, shape, exchange, is_head),
         };
-        cors::allow(response.headers_mut(), &site.origins, origin);
+        if site.differs_by_origin() {
+            cors::allow(response.headers_mut(), origin);
+        }
         response
+    }
+
+    /// Whether the pages of an origin may read what the site answers: the site says so, or one of its clients.
+    async fn lets_in(&self, site: &Site, origin: &HeaderValue, may_ask: bool) -> bool {
+        if site.origins.contains(origin) {
+            return true;
+        }
+        let Some(origin) = cors::text(origin).filter(|_| site.client_origins) else { return false };
+        if !may_ask {
+            return Box::pin(self.shared.origins.remembered(site.id, origin)).await.unwrap_or(false);
+        }
+        match Box::pin(self.shared.origins.allowed(site.id, &site.name, origin)).await {
+            Ok(allowed) => allowed,
+            // The answer itself is as good as ever; a page that may not read it asks again.
+            Err(error) => {
+                self.shared.complaints.utter(&format!("the origins of clients cannot be looked up: {error}"));
+                false
+            }
+        }
     }
 
     /// The path of a request. Every step's yes is the next one's ground; `?` is the only way out.
@@ -119,17 +154,27 @@ impl Worker {
         exchange.classified(&classified.operation);
         let permit = decide(&site.scopes, &live, &classified.operation)?;
         let standing = self.admit_client(&live, exchange)?;
-        let outgoing = Plan::new(classified, kind, bytes);
+        let planned = Plan::new(classified, kind, bytes);
         let credential = self.credential(site, &live, &token).await?;
-        self.forward(permit, site, via, outgoing, (parts.uri, parts.headers), credential, standing, exchange).await
+        self.forward(permit, site, via, planned, (parts.uri, parts.headers), credential, standing, exchange).await
     }
 
     /// What may be asked, and by which pages: told to whoever wants to know.
-    fn options(&self, headers: &HeaderMap, origin: Option<&HeaderValue>, exchange: &mut Exchange) -> Result<Reached, Rejection> {
+    async fn options(
+        &self,
+        site: &Site,
+        headers: &HeaderMap,
+        page: Option<&HeaderValue>,
+        exchange: &mut Exchange,
+    ) -> Result<Reached, Rejection> {
         self.admit_address(exchange)?;
         exchange.allowed = true;
         exchange.reason = "options";
-        let (status, headers) = cors::options(headers, origin);
+        let lets_in = match page {
+            Some(page) => self.lets_in(site, page, true).await,
+            None => false,
+        };
+        let (status, headers) = cors::options(headers, lets_in);
         Ok(Reached::Own(status, headers, Bytes::new()))
     }
 
@@ -217,3 +262,6 @@ fn only<'a>(headers: &'a HeaderMap, name: &HeaderName, shown: &'static str) -> R
 fn quota_of(rate: ClientRate) -> Quota {
     Quota { requests: rate.requests, period: std::time::Duration::from_secs(u64::from(rate.seconds)), burst: rate.burst }
 }
+
+#[cfg(test)]
+mod tests;

@@ -33,8 +33,12 @@ pub enum Rejection {
     ClientUnknown,
     /// The store could not be asked: nobody knows whether the token is good.
     StoreAway,
-    /// The credential for the upstream cannot be read.
+    /// The credential for the upstream cannot be read, or not be had.
     CredentialAway,
+    /// There is nothing to show the upstream for a token that comes of no sign-in.
+    CredentialMissing,
+    /// The site no longer takes its own tokens of the grant, which has ended.
+    GrantRefused,
     LimitedByClient(TooMany),
     LimitedByAddress(TooMany),
     FailedTooOften(TooMany),
@@ -66,6 +70,8 @@ impl Rejection {
             Self::ClientUnknown => "client_unknown",
             Self::StoreAway => "store_unavailable",
             Self::CredentialAway => "credential_unavailable",
+            Self::CredentialMissing => "credential_missing",
+            Self::GrantRefused => "grant_refused_by_site",
             Self::LimitedByClient(_) => "rate_client",
             Self::LimitedByAddress(_) => "rate_address",
             Self::FailedTooOften(_) => "rate_failed_authentications",
@@ -83,6 +89,11 @@ impl Rejection {
     /// Whether a time limit was what ended it.
     pub fn timed_out(&self) -> bool {
         matches!(self, Self::BodySlow | Self::Upstream(UpstreamError::Timeout(_)))
+    }
+
+    /// Whether a question to the store on the request's behalf, after the fact, would be too much: it came too often, or the store is away.
+    pub fn ends_all(&self) -> bool {
+        matches!(self, Self::LimitedByAddress(_) | Self::FailedTooOften(_) | Self::StoreAway)
     }
 
     /// Whether nobody is there to be answered.
@@ -109,12 +120,17 @@ impl Rejection {
             Self::TokenUnknown => unauthorized("the token is not known here"),
             Self::TokenExpired => unauthorized("the token has expired"),
             Self::TokenRevoked => unauthorized("the token was revoked"),
+            Self::GrantRefused => unauthorized("the site has ended the sign-in behind the token; the user must be asked again"),
             Self::ClientDisabled => unauthorized("the client of the token is disabled"),
             Self::ClientUnknown => unauthorized("the client of the token is gone"),
             Self::StoreAway => {
                 away(reply(StatusCode::SERVICE_UNAVAILABLE, "tokens cannot be checked at the moment; the token may be good"))
             }
             Self::CredentialAway => away(reply(StatusCode::SERVICE_UNAVAILABLE, "the request cannot be passed on at the moment")),
+            // Not the token's fault, so no challenge: a new one would be worth as little.
+            Self::CredentialMissing => {
+                reply(StatusCode::FORBIDDEN, "this client cannot act on the site by itself; an operator must set it up")
+            }
             Self::LimitedByClient(too_many) => {
                 limited(reply(StatusCode::TOO_MANY_REQUESTS, "this client has used up its quota"), "client", too_many)
             }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::HeaderValue;
 
+use crate::gateway::site_tokens::SiteClient;
 use crate::policy::classify::Rules;
 use crate::policy::decision::NamedScopes;
 use crate::store::cached::SiteId;
@@ -21,20 +22,29 @@ pub struct Site {
     /// `Host` and `X-Frappe-Site-Name` for the upstream.
     pub frappe_site: HeaderValue,
     pub extra_headers: HeaderSet,
-    /// Origins whose pages may call the API.
+    /// Origins whose pages may call the API, whatever the client.
     pub origins: Vec<HeaderValue>,
+    /// Whether clients may have origins of their own: where they register here.
+    pub client_origins: bool,
     pub keep_tracebacks: bool,
     /// The beginning of every `WWW-Authenticate`: scheme, realm and where the metadata is.
     pub challenge: String,
     pub bodies: BodyBounds,
 }
 
+impl Site {
+    /// Whether what an answer says may depend on whose page asks.
+    pub fn differs_by_origin(&self) -> bool {
+        self.client_origins || !self.origins.is_empty()
+    }
+}
+
 /// How the upstream learns the user.
 pub enum Credential {
     /// The client's own token goes on.
     Forward,
-    /// The site's own token of the user, kept with the grant.
-    Bearer,
+    /// The site's own token of the user, kept with the grant; renewed as this client.
+    Bearer(Arc<SiteClient>),
     /// The API key of the client, or else this one, of the site.
     ApiKey { of_site: HeaderValue },
 }

@@ -6,15 +6,15 @@ use std::time::Instant;
 
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
-use http::{HeaderValue, Method};
+use http::{HeaderValue, Method, StatusCode};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
 use crate::audit;
 use crate::exchange::answer::Reached;
 use crate::exchange::{Exchange, Subject};
-use crate::gateway::forward::Plan;
-use crate::gateway::read::{Judge, Upload, Verdict};
+use crate::gateway::forward::{Plan, Upward};
+use crate::gateway::read::{Judge, Upload};
 use crate::gateway::rejection::{ANSWERED_EARLY, Rejection};
 use crate::gateway::site::Site;
 use crate::gateway::{Worker, decide};
@@ -82,27 +82,35 @@ impl Worker {
             path: None,
             query: uri.query().map(str::to_owned),
             content_type: HeaderValue::from_str(&BodyKind::Multipart(boundary.into()).to_content_type()).ok(),
-            body: RequestBody::Stream(Box::pin(upload)),
         };
-        let answer = self.send(site, via, plan, (&uri, &parts.headers), &credential, &exchange.request_id).await?;
+        let upward = Upward { plan: &plan, via, uri: &uri, headers: &parts.headers, request_id: &exchange.request_id };
+        let answer = self.send(site, upward, RequestBody::Stream(Box::pin(upload)), &credential.header).await?;
+        let refused = verdict.refusal();
+        let answer = match (answer, credential.kept) {
+            (Ok(answer), Some(kept)) if refused.is_none() && answer.head.status == StatusCode::UNAUTHORIZED => {
+                self.after_refusal(site, upward, None, kept, answer).await.map(Ok)
+            }
+            (answer, _) => Ok(answer),
+        };
         learnt(exchange);
-        self.uploaded(provisional, &verdict, answer, (site, shape), standing, exchange).await
+        exchange.allowed = verdict.allowed();
+        // A refusal on the way beats whatever the upstream said.
+        if let Some(rejection) = refused {
+            return Err(rejection);
+        }
+        let answer = answer?;
+        self.uploaded(provisional, answer, (site, shape), standing, exchange).await
     }
 
-    /// An answer to an upload counts only if the whole of it was allowed; a refusal on the way beats whatever the upstream said.
+    /// An answer to an upload counts only if the whole of it was allowed.
     async fn uploaded(
         &self,
         _: Provisional,
-        verdict: &Verdict,
         answer: Result<Answer, UpstreamError>,
         (site, shape): (&Site, Shape),
         standing: Option<Standing>,
         exchange: &mut Exchange,
     ) -> Result<Reached, Rejection> {
-        if let Some(rejection) = verdict.refusal() {
-            return Err(rejection);
-        }
-        exchange.allowed = verdict.allowed();
         let answer = answer?;
         if !exchange.allowed && answer.head.status.is_success() {
             return Err(Rejection::AnsweredEarly);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::oauth::client::Client;
-use crate::oauth::error::{ErrorCode, OAuthError};
+use crate::oauth::error::OAuthError;
 use crate::oauth::pkce;
 use crate::policy::scope::Scopes;
 use crate::policy::time::Timestamp;
@@ -130,7 +130,10 @@ impl From<OAuthError> for Refused {
 }
 
 /// One sentence for everything that a stranger with a stolen code could learn from.
-const CODE_REFUSED: &str = "the code is unknown, expired, or was issued for another client";
+pub const CODE_REFUSED: &str = "the code is unknown, expired, used, revoked, or another client's";
+
+/// The same for a refresh token.
+pub const REFRESH_REFUSED: &str = "the refresh token is unknown, expired, used, revoked, or another client's";
 
 impl CodeRecord {
     /// The record after `client`, which has proved who it is, redeemed the code with this redirect URI and PKCE verifier. `mark` is the
@@ -204,9 +207,7 @@ impl RefreshRecord {
     /// What `client`, which has proved who it is, gets for the token.
     pub fn refresh(&self, client: &Client, now: Timestamp, mark: Option<Timestamp>) -> Result<Refresh<'_>, Refused> {
         if self.client != client.id || now >= self.exp || void(self.iat, mark) {
-            return Err(
-                OAuthError::new(ErrorCode::InvalidGrant, "the refresh token is unknown, expired, revoked, or another client's").into()
-            );
+            return Err(OAuthError::grant(REFRESH_REFUSED).into());
         }
         match &self.spent {
             None => Ok(Refresh::Rotate),

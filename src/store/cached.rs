@@ -206,6 +206,13 @@ impl CachedStore {
         self.knowledge.tokens.invalidate(&key).await;
     }
 
+    /// The next request with any token at all asks the store: for a revocation that may end many, of which the cache cannot tell whose
+    /// tokens they are.
+    pub fn forget_tokens(&self) {
+        self.knowledge.token_flights.forget_all();
+        self.knowledge.tokens.invalidate_all();
+    }
+
     /// The next request with any token of this client asks the store about the client.
     pub fn forget_client(&self, site: SiteId, id: &str) {
         // First the look-ups under way, so that none of them vouches for the client again.

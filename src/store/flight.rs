@@ -68,6 +68,15 @@ where
         }
     }
 
+    /// Starts the look-up of `key`, unless one is under way, and leaves it to itself.
+    pub fn launch<F, Fut>(&self, key: K, now: u64, look_up: F)
+    where
+        F: FnOnce(Ticket<K, V>) -> Fut,
+        Fut: Future<Output = Result<V, StoreError>> + Send + 'static,
+    {
+        let _ = self.board(key, now, look_up);
+    }
+
     fn board<F, Fut>(&self, key: K, now: u64, look_up: F) -> (u64, watch::Receiver<Option<Result<V, StoreError>>>)
     where
         F: FnOnce(Ticket<K, V>) -> Fut,
@@ -93,6 +102,11 @@ where
     /// Disowns the look-up of `key` that is under way: whoever asks from now on makes another.
     pub fn forget(&self, key: &K) {
         self.lock().flights.remove(key);
+    }
+
+    /// The same for every look-up that is under way.
+    pub fn forget_all(&self) {
+        self.lock().flights.clear();
     }
 }
 

@@ -46,7 +46,7 @@ impl Kind {
 /// What a set gathers, and of whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Set {
-    /// Grants, of a user by [`user_id`].
+    /// Grants, of a user by [`digest_id`].
     GrantsOfUser,
     /// Grants, of a client.
     GrantsOfClient,

@@ -6,19 +6,20 @@
 
 pub mod cached;
 pub mod embedded;
-mod flight;
+pub(crate) mod flight;
 pub mod grants;
 pub mod kept;
 mod link;
+pub mod origins;
 mod record;
 pub mod redis;
 pub mod seal;
 
 #[cfg(test)]
-mod contract;
+pub(crate) mod contract;
 #[cfg(test)]
 #[path = "../../tests/support/redis.rs"]
-mod redis_server;
+pub(crate) mod redis_server;
 
 use std::fmt;
 use std::sync::Arc;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use http::{HeaderValue, StatusCode};
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
+use serde_json::Value;
 
 use crate::oauth::records::{Profile, SiteTokens};
 use crate::policy::query::Pairs;
@@ -46,6 +47,8 @@ pub struct Frappe<'a> {
 pub enum SiteError {
     /// It says no: the code, the token or the client is unknown there, spent or revoked.
     Refused,
+    /// It does not know the gate, or not by this secret: nothing is said about a user's token.
+    Unregistered,
     /// It did not answer.
     Away(UpstreamError),
     /// It answered what no healthy Frappe would.
@@ -56,6 +59,9 @@ impl fmt::Display for SiteError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Refused => f.write_str("the site refuses: what was shown is unknown there, spent or revoked"),
+            Self::Unregistered => f.write_str(
+                "the site does not take the gate for one of its OAuth clients; check `client_id` and `client_secret` of [site.oauth]",
+            ),
             Self::Away(error) => error.fmt(f),
             Self::Nonsense => f.write_str("the site gave an answer that no healthy Frappe gives"),
         }
@@ -90,6 +96,14 @@ impl Frappe<'_> {
     /// Who it is, is asked of the permission system itself: `sub` of the profile is an opaque id, and its `email` may be changed by the
     /// user, so neither may decide whom the gate acts for.
     pub async fn profile(&self, access_token: &str) -> Result<(Arc<str>, Profile), SiteError> {
+        let user = self.user(access_token).await?;
+        let authorization = forward(&AccessToken::parse(access_token).ok_or(SiteError::Refused)?);
+        let said = self.call::<SaidOfUser>(OPENID_PROFILE, &authorization).await?;
+        Ok((user, said.into_profile()))
+    }
+
+    /// Whose token it is. This is the site's only true word about whether it takes a token (FACTS section 8).
+    pub async fn user(&self, access_token: &str) -> Result<Arc<str>, SiteError> {
         let authorization = forward(&AccessToken::parse(access_token).ok_or(SiteError::Refused)?);
         let user = self.call::<LoggedUser>(LOGGED_USER, &authorization).await?.message;
         if user == "Guest" {
@@ -98,8 +112,7 @@ impl Frappe<'_> {
         if user.is_empty() || user.len() > USER_BYTES_MAX || user.chars().any(char::is_control) {
             return Err(SiteError::Nonsense);
         }
-        let said = self.call::<SaidOfUser>(OPENID_PROFILE, &authorization).await?;
-        Ok((user.into(), said.into_profile()))
+        Ok(user.into())
     }
 
     /// Revokes an access token and the refresh token beside it (T54), if the site can be reached: it expires by itself otherwise.
@@ -115,7 +128,11 @@ impl Frappe<'_> {
         let client = [("client_id", self.client_id), ("client_secret", self.client_secret)];
         let form = form(&[grant, &client].concat());
         let question = Question { frappe_site: self.frappe_site, path: GET_TOKEN, authorization: None, form: Some(form) };
-        let issued: Issued = read(&ask(self.upstream, question).await?)?;
+        let heard = ask(self.upstream, question).await?;
+        let issued: Issued = match read(&heard) {
+            Err(SiteError::Refused) if self.unregistered(&heard) => return Err(SiteError::Unregistered),
+            read => read?,
+        };
         let fits = |token: &String| !token.is_empty() && token.len() <= TOKEN_TEXT_MAX;
         let usable = issued.token_type.as_deref().is_none_or(|kind| kind.eq_ignore_ascii_case("bearer"));
         if AccessToken::parse(&issued.access_token).is_none() || !usable {
@@ -128,10 +145,25 @@ impl Frappe<'_> {
         })
     }
 
+    /// Whether a no is about the gate itself. A client that is gone (T26) looks like a token that is (T38), down to a text that may be
+    /// translated, but it names the client. Were one taken for the other, a slip in the configuration would end every grant.
+    fn unregistered(&self, heard: &Heard) -> bool {
+        let said = serde_json::from_slice::<No>(&heard.body).ok().and_then(|no| no.error);
+        match said.as_ref().and_then(Value::as_str) {
+            Some("invalid_client" | "unauthorized_client") => true,
+            Some(_) => false,
+            None => heard.status != StatusCode::NOT_FOUND || contains(&heard.body, self.client_id.as_bytes()),
+        }
+    }
+
     async fn call<T: DeserializeOwned>(&self, path: &'static str, authorization: &HeaderValue) -> Result<T, SiteError> {
         let question = Question { frappe_site: self.frappe_site, path, authorization: Some(authorization), form: None };
         read(&ask(self.upstream, question).await?)
     }
+}
+
+fn contains(text: &[u8], part: &[u8]) -> bool {
+    !part.is_empty() && text.windows(part.len()).any(|window| window == part)
 }
 
 fn form(fields: &[(&str, &str)]) -> String {
@@ -160,7 +192,7 @@ fn read<T: DeserializeOwned>(heard: &Heard) -> Result<T, SiteError> {
 #[derive(Deserialize)]
 struct No {
     #[serde(default)]
-    error: Option<IgnoredAny>,
+    error: Option<Value>,
     #[serde(default)]
     exc_type: Option<IgnoredAny>,
 }

@@ -214,4 +214,4 @@ impl WorkerUpstreams {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

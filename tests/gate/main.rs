@@ -11,6 +11,7 @@ mod clients;
 mod commands;
 mod edge;
 mod house;
+mod oauth;
 mod ordinary;
 mod store;
 mod support;

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::status::status;
 use super::*;
+use crate::oauth::records::Ended;
 
 const COLOUR: Style = Style { colour: true };
 
@@ -17,6 +18,14 @@ fn sample(id: &str, enabled: bool) -> ClientView {
         created: Timestamp::from_unix(1_767_225_600),
         rate: enabled.then_some(ClientRate { requests: 600, seconds: 60, burst: 100 }),
         own_api_key: None,
+        redirect_uris: Vec::new(),
+        grant_types: Vec::new(),
+        default_scopes: None,
+        skip_consent: false,
+        origins: Vec::new(),
+        user: None,
+        previous_secret_until: None,
+        document: None,
     }
 }
 
@@ -65,6 +74,105 @@ The client secret is shown this once; the store keeps its SHA-256 only.
 "
     );
     assert!(!format!("{created:?}").contains("s3cret"));
+}
+
+#[test]
+fn a_client_that_comes_by_tokens_itself_shows_how() {
+    let client = ClientView {
+        redirect_uris: vec!["https://a.example/cb".to_owned(), "https://b.example/cb".to_owned()],
+        grant_types: GrantType::ALL.to_vec(),
+        default_scopes: Some("read".to_owned()),
+        origins: vec!["https://a.example".to_owned()],
+        user: Some("etl@example.com".to_owned()),
+        previous_secret_until: Some(Timestamp::from_unix(1_767_229_200)),
+        ..sample("crm", true)
+    };
+    assert_eq!(
+        super::client(&client, Style::PLAIN),
+        "\
+client          crm
+name            Shop \u{fc}
+scopes          read write:lead
+state           enabled
+kind            confidential
+rate            600/1m, 100 at once
+created         2026-01-01 00:00:00Z
+grant types     authorization_code refresh_token client_credentials
+redirect uris   https://a.example/cb
+                https://b.example/cb
+consent         each user is asked
+default scopes  read
+origins         https://a.example
+speaks for      etl@example.com
+old secret      counts until 2026-01-01 01:00:00Z
+"
+    );
+}
+
+fn sample_grant(id: &str, state: GrantState, ended: Option<End>) -> GrantView {
+    GrantView {
+        grant_id: id.to_owned(),
+        client_id: "crm".to_owned(),
+        user: "sam@example.com".to_owned(),
+        scope: "read".to_owned(),
+        created: Timestamp::from_unix(1_767_225_600),
+        used: Timestamp::from_unix(1_767_229_200),
+        state,
+        ended: ended.map(|by| Ended { at: Timestamp::from_unix(1_767_312_000), by }),
+        site_token: None,
+    }
+}
+
+#[test]
+fn grants_stand_under_each_other_and_say_how_they_ended() {
+    let list = GrantList {
+        grants: vec![
+            sample_grant("g-1", GrantState::Live, None),
+            sample_grant("g-20", GrantState::Revoked, None),
+            sample_grant("g-3", GrantState::Ended, Some(End::User)),
+        ],
+        more: false,
+    };
+    assert_eq!(
+        grants(&list, Style::PLAIN),
+        "\
+GRANT  CLIENT  USER             SCOPE  STATE                  CREATED     USED
+g-1    crm     sam@example.com  read   live                   2026-01-01  2026-01-01 01:00:00Z
+g-20   crm     sam@example.com  read   revoked                2026-01-01  2026-01-01 01:00:00Z
+g-3    crm     sam@example.com  read   withdrawn by the user  2026-01-01  2026-01-01 01:00:00Z
+"
+    );
+    assert!(grants(&GrantList { more: true, ..list }, Style::PLAIN).ends_with("\nThere are more; name both --client and --user.\n"));
+    assert!(grants(&GrantList { grants: Vec::new(), more: false }, Style::PLAIN).contains("consent page"));
+    let one = GrantView { site_token: Some(true), ..sample_grant("g-3", GrantState::Ended, Some(End::Reuse)) };
+    assert_eq!(
+        grant(&one, Style::PLAIN),
+        "\
+grant       g-3
+client      crm
+user        sam@example.com
+scope       read
+state       ended: something was used twice
+created     2026-01-01 00:00:00Z
+used        2026-01-01 01:00:00Z
+ended       2026-01-02 00:00:00Z
+site token  kept, sealed
+"
+    );
+}
+
+#[test]
+fn what_was_revoked_is_said_with_what_follows() {
+    let told = |ended| revoked_grant(&sample_grant("g\u{1b}", GrantState::Ended, Some(ended)));
+    assert_eq!(told(End::Operator), "grant g\\u{1b} is revoked; crm must ask sam@example.com again\n");
+    assert_eq!(
+        told(End::Client),
+        "grant g\\u{1b} of sam@example.com to crm had ended already, on 2026-01-02 00:00:00Z: given back by the app\n"
+    );
+    for (grants, told) in [(0, "spelled as Frappe spells it"), (1, "1 grant is ended"), (2, "2 grants are ended")] {
+        let text = revoked_user(&RevokedUser { user: "sam\u{1b}@example.com".to_owned(), grants, revoked: true });
+        assert!(text.contains(told) && !text.contains('\u{1b}'), "{text}");
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::admin::error::Code;
-use crate::admin::message::{ClientChange, ClientView, Own, TokenRef, TokenState};
+use crate::admin::message::{ClientChange, ClientView, Own, Rotation, TokenRef, TokenState};
 use crate::oauth::client::ClientRate;
 
 const FRAPPE_TOKEN: &str = "aBcDeFgHiJkLmNoPqRsTuVwXyZ0123";
@@ -20,7 +20,7 @@ async fn a_client_is_shown_its_secret_once_and_only_its_hash_is_kept() {
     assert!(!serde_json::to_string(&shown).expect("JSON").contains(secret.reveal()));
     assert_eq!((shown.confidential, shown.own_api_key), (true, Some(false)));
 
-    let rotated = room.admin.rotate_secret(ERP, "crm").await.expect("it has a secret");
+    let rotated = room.admin.rotate_secret(ERP, "crm", Rotation::default()).await.expect("it has a secret");
     let new = rotated.client_secret.expect("a new one");
     assert_ne!(new, secret);
     let kept = room.store.client(ERP, "crm").await.expect("the store answers").expect("it is there");
@@ -35,7 +35,7 @@ async fn a_client_without_an_id_gets_one_and_a_public_one_no_secret() {
     let created = room.admin.create_client(SHOP, new).await.expect("a new client");
     assert!(created.client_secret.is_none());
     assert_eq!((created.client.client_id.len(), created.client.name.as_str()), (20, "Web shop"));
-    let error = room.admin.rotate_secret(SHOP, &created.client.client_id).await.expect_err("it is public");
+    let error = room.admin.rotate_secret(SHOP, &created.client.client_id, Rotation::default()).await.expect_err("it is public");
     assert_eq!(error.code, Code::ClientPublic);
 }
 
@@ -189,7 +189,7 @@ async fn an_unknown_client_is_said_to_be_unknown() {
             room.admin.client(ERP, id).await.map(drop),
             room.admin.disable_client(ERP, id).await.map(drop),
             room.admin.enable_client(ERP, id).await.map(drop),
-            room.admin.rotate_secret(ERP, id).await.map(drop),
+            room.admin.rotate_secret(ERP, id, Rotation::default()).await.map(drop),
             room.admin.update_client(ERP, id, ClientChange::default()).await.map(drop),
             room.admin.delete_client(ERP, id).await.map(drop),
             room.admin.issue_token(ERP, new_token(id, "read")).await.map(drop),
@@ -379,7 +379,7 @@ async fn a_disabled_client_stays_so_while_others_change_it() {
     let mut changes = tokio::task::JoinSet::new();
     for _ in 0..8 {
         let admin = Arc::clone(&room.admin);
-        changes.spawn(async move { admin.rotate_secret(ERP, "crm").await.map(drop) });
+        changes.spawn(async move { admin.rotate_secret(ERP, "crm", Rotation::default()).await.map(drop) });
     }
     let disabled = room.admin.disable_client(ERP, "crm").await;
     assert!(!disabled.expect("it is there").enabled);

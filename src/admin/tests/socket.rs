@@ -13,9 +13,11 @@ use super::*;
 use crate::admin::door::running;
 use crate::admin::error::Code;
 use crate::admin::http;
-use crate::admin::message::{ClientChange, Own, TokenRef, TokenState};
+use crate::admin::message::{ClientChange, GrantListQuery, GrantState, Own, Rotation, TokenRef, TokenState};
 use crate::admin::remote::Remote;
 use crate::admin::socket::bind;
+use crate::oauth::client::GrantType;
+use crate::oauth::records::End;
 
 struct Gate {
     room: Room,
@@ -81,16 +83,79 @@ async fn every_operation_goes_through_the_socket() {
     assert!(gate.room.lives(&issued.hash).await);
     assert!(remote.revoke_token(ERP, &token).await.expect("it is there").revoked);
     assert!(!gate.room.lives(&issued.hash).await);
-    let change = ClientChange { scopes: Some("read".to_owned()), rate: Some(Own::Drop), api_key: Some(Own::Drop), name: None };
+    let change =
+        ClientChange { scopes: Some("read".to_owned()), rate: Some(Own::Drop), api_key: Some(Own::Drop), ..ClientChange::default() };
     let updated = remote.update_client(ERP, "crm", &change).await.expect("it is there");
     assert_eq!((updated.scopes.as_str(), updated.rate, updated.own_api_key), ("read", None, Some(false)));
     let change = ClientChange { api_key: Some(Own::Set(SecretText::new("key:secret"))), ..ClientChange::default() };
     assert_eq!(remote.update_client(ERP, "crm", &change).await.expect("it is there").own_api_key, Some(true));
-    let rotated = remote.rotate_secret(ERP, "crm").await.expect("it has a secret");
+    let rotated = remote.rotate_secret(ERP, "crm", Rotation::default()).await.expect("it has a secret");
     assert_ne!(rotated.client_secret, created.client_secret);
     assert!(remote.delete_client(ERP, "crm").await.expect("it is there").deleted);
     assert!(!gate.room.lives(&registered.hash).await);
     assert_eq!(remote.status().await.expect("a status")["store"]["kind"], "embedded");
+}
+
+#[tokio::test]
+async fn grants_and_users_go_through_the_socket() {
+    let gate = Gate::start();
+    let remote = &gate.remote;
+    let new = NewClient {
+        redirect_uris: vec!["https://a.example/cb".to_owned()],
+        grant_types: GrantType::ALL.to_vec(),
+        default_scopes: Some("read".to_owned()),
+        skip_consent: true,
+        origins: vec!["https://a.example".to_owned()],
+        user: Some(USER.to_owned()),
+        ..new_client("crm", "read write")
+    };
+    let created = remote.create_client(ERP, &new).await.expect("a new client");
+    assert_eq!((&created.client.redirect_uris, &created.client.grant_types), (&new.redirect_uris, &new.grant_types));
+    assert_eq!((&created.client.default_scopes, created.client.skip_consent), (&new.default_scopes, true));
+    assert_eq!((&created.client.origins, &created.client.user), (&new.origins, &new.user));
+    let change = ClientChange {
+        redirect_uris: Some(Vec::new()),
+        grant_types: Some(Vec::new()),
+        default_scopes: Some(Own::Drop),
+        skip_consent: Some(false),
+        origins: Some(Vec::new()),
+        user: Some(Own::Drop),
+        ..ClientChange::default()
+    };
+    let updated = remote.update_client(ERP, "crm", &change).await.expect("it is there");
+    assert!(updated.redirect_uris.is_empty() && updated.grant_types.is_empty() && updated.origins.is_empty());
+    assert_eq!((updated.default_scopes, updated.skip_consent, updated.user), (None, false, None));
+    let rotation = Rotation { overlap: Some(60), revoke_tokens: true };
+    let rotated = remote.rotate_secret(ERP, "crm", rotation).await.expect("it has a secret");
+    assert!(rotated.client.previous_secret_until.is_some());
+
+    let user = "sam & ann+1@example.com#%";
+    for (id, user) in [("g-1", USER), ("g-2", user)] {
+        gate.room.grant(id, "crm", user, Timestamp::from_unix(4_102_444_800)).await;
+    }
+    let query =
+        |client: Option<&str>, user: Option<&str>| GrantListQuery { client: client.map(str::to_owned), user: user.map(str::to_owned) };
+    for (query, count) in [
+        (query(Some("crm"), None), 2),
+        (query(None, Some(user)), 1),
+        (query(Some("crm"), Some(user)), 1),
+        (query(Some("crm"), Some("sam")), 0),
+    ] {
+        assert_eq!(remote.grants(ERP, &query).await.expect("a list").grants.len(), count, "{query:?}");
+    }
+    let shown = remote.grant(ERP, "g-1").await.expect("it is there");
+    assert_eq!((shown.state, shown.site_token), (GrantState::Live, Some(true)));
+    let revoked = remote.revoke_grant(ERP, "g-1").await.expect("it is there");
+    assert_eq!((revoked.state, revoked.ended.map(|ended| ended.by)), (GrantState::Ended, Some(End::Operator)));
+    let revoked = remote.revoke_user(ERP, user).await.expect("a user");
+    assert_eq!((revoked.user.as_str(), revoked.grants), (user, 1));
+
+    for id in ["nosuch", "a/b", "..", "%2e"] {
+        let admin = &gate.room.admin;
+        assert_eq!(remote.grant(ERP, id).await.expect_err(id), admin.grant(ERP, id).await.expect_err(id));
+        assert_eq!(remote.revoke_grant(ERP, id).await.expect_err(id), admin.revoke_grant(ERP, id).await.expect_err(id));
+    }
+    assert_eq!(remote.grants(ERP, &query(None, None)).await.expect_err("whose?").code, Code::RequestInvalid);
 }
 
 #[tokio::test]
@@ -121,6 +186,7 @@ async fn what_no_command_sends_is_refused() {
     let clients = format!("/v1/sites/{ERP}/clients");
     let revoke = format!("/v1/sites/{ERP}/tokens/revoke");
     let tokens = format!("/v1/sites/{ERP}/tokens");
+    let (grants, users) = (format!("/v1/sites/{ERP}/grants"), format!("/v1/sites/{ERP}/users/revoke"));
     let long = format!("{{\"name\":\"{}\"}}", "x".repeat(http::BODY_BYTES_MAX));
     let unknown = r#"{"name":"x","scopes":"read","enabled":true}"#;
     for (method, path, body, status, code) in [
@@ -143,6 +209,25 @@ async fn what_no_command_sends_is_refused() {
         (Method::GET, &tokens, "", 400, "request_invalid"),
         (Method::GET, &format!("{tokens}?client=a&limit=-1"), "", 400, "request_invalid"),
         (Method::GET, &format!("{tokens}?client=a&client=b"), "", 400, "request_invalid"),
+        (Method::POST, &clients, r#"{"name":"x","scopes":"read","grant_types":["implicit"]}"#, 400, "request_invalid"),
+        (Method::POST, &clients, r#"{"name":"x","scopes":"read","redirect_uris":"https://a.example/cb"}"#, 400, "request_invalid"),
+        (Method::POST, &clients, r#"{"name":"x","scopes":"read","redirect_uris":["app:/cb"]}"#, 400, "redirect_uri_invalid"),
+        (Method::POST, &clients, r#"{"name":"x","scopes":"read","secret":"s3cret"}"#, 400, "request_invalid"),
+        (Method::POST, &format!("{clients}/crm/rotate-secret"), r#"{"secret":"s3cret"}"#, 400, "request_invalid"),
+        (Method::POST, &format!("{clients}/crm/rotate-secret"), r#"{"overlap":-1}"#, 400, "request_invalid"),
+        (Method::POST, &format!("{clients}/crm/rotate-secret"), r#"{"overlap":2592001}"#, 400, "overlap_invalid"),
+        (Method::POST, &format!("{clients}/crm/rotate-secret"), "", 404, "client_unknown"),
+        (Method::GET, &grants, "", 400, "request_invalid"),
+        (Method::GET, &format!("{grants}?user=a&user=b"), "", 400, "request_invalid"),
+        (Method::GET, &format!("{grants}?client=nosuch"), "", 404, "client_unknown"),
+        (Method::GET, &format!("{grants}?everyone=1"), "", 400, "request_invalid"),
+        (Method::GET, &format!("{grants}/nosuch"), "", 404, "grant_unknown"),
+        (Method::DELETE, &format!("{grants}/nosuch"), "", 404, "route_unknown"),
+        (Method::POST, &format!("{grants}/nosuch/revoke"), "", 404, "grant_unknown"),
+        (Method::POST, &users, "", 400, "request_invalid"),
+        (Method::POST, &users, r#"{"user":"a","client":"b"}"#, 400, "request_invalid"),
+        (Method::POST, &users, r#"{"user":" "}"#, 400, "user_invalid"),
+        (Method::GET, "/v1/sites/nosuch/grants?user=a", "", 404, "site_unknown"),
         (Method::GET, "/v1/sites/nosuch/clients", "", 404, "site_unknown"),
         (Method::POST, &tokens, r#"{"client_id":"nosuch","user":"u","scope":"read"}"#, 404, "client_unknown"),
         (Method::POST, &revoke, &format!("{{\"hash\":\"{}\"}}", "ab".repeat(32)), 404, "token_unknown"),

@@ -137,6 +137,7 @@ impl House {
                 origins: Vec::new(),
             },
             shared: Shared {
+                memory: Arc::default(),
                 cached: Arc::new(CachedStore::new(Arc::clone(&store), &cache)),
                 store,
                 seal: Some(Arc::new(SealKey::from_hex(&SealKey::generate().unwrap()).unwrap())),

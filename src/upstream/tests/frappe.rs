@@ -79,13 +79,17 @@ async fn a_refresh_keeps_the_old_refresh_token_where_there_is_no_new_one() {
 #[tokio::test]
 async fn only_frappes_own_no_is_a_no() {
     let refused = |error: &SiteError| matches!(error, SiteError::Refused);
+    let unregistered = |error: &SiteError| matches!(error, SiteError::Unregistered);
     let nonsense = |error: &SiteError| matches!(error, SiteError::Nonsense);
     let away = |error: &SiteError| matches!(error, SiteError::Away(_));
     type Judge = fn(&SiteError) -> bool;
-    let rows: [(Answers, Judge, &str); 11] = [
+    let rows: [(Answers, Judge, &str); 14] = [
         (&[(400, r#"{"error":"invalid_grant"}"#)], refused, "T20"),
-        (&[(404, r#"{"exc_type":"DoesNotExistError"}"#)], refused, "T26, T38"),
-        (&[(401, r#"{"exc_type":"AuthenticationError"}"#)], refused, "T130"),
+        (&[(404, r#"{"exc_type":"DoesNotExistError","_server_messages":"{'refresh_token': 'rt'} not found"}"#)], refused, "T38"),
+        (&[(404, r#"{"exc_type":"DoesNotExistError","_server_messages":"OAuth Client gate not found"}"#)], unregistered, "T26"),
+        (&[(400, r#"{"error":"invalid_client"}"#)], unregistered, "T285"),
+        (&[(400, r#"{"error":"unauthorized_client"}"#)], unregistered, "T23"),
+        (&[(401, r#"{"exc_type":"AuthenticationError"}"#)], unregistered, "T153: the token endpoint has no other use for a 401"),
         (&[(404, "<html>erp.test does not exist</html>")], nonsense, "a bench without the site"),
         (&[(403, "<html>forbidden</html>")], nonsense, "a firewall"),
         (&[(400, "{}")], nonsense, "an empty no"),

@@ -9,6 +9,7 @@ pub mod exchange;
 pub mod frames;
 pub mod gate;
 pub mod http2;
+pub mod provider;
 pub mod redis;
 pub mod setup;
 pub mod upstream;

@@ -77,6 +77,12 @@ impl Redis {
         let () = self.connection().set(key, record.to_string()).expect("redis-server keeps it");
     }
 
+    /// Reads one.
+    pub fn get(&self, key: &str) -> Value {
+        let json: String = self.connection().get(key).unwrap_or_else(|error| panic!("{key}: {error}"));
+        serde_json::from_str(&json).unwrap_or_else(|error| panic!("{key} is no JSON ({error}): {json}"))
+    }
+
     pub fn add(&self, set: &str, member: &str) {
         let () = self.connection().sadd(set, member).expect("redis-server keeps it");
     }

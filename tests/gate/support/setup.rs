@@ -47,7 +47,11 @@ impl Setup {
 
     /// The same on the embedded store.
     pub fn embedded(upstream: &Upstream) -> Self {
-        let mut setup = Self::bare(&upstream.url());
+        Self::embedded_at(&upstream.url())
+    }
+
+    pub fn embedded_at(upstream: &str) -> Self {
+        let mut setup = Self::bare(upstream);
         let path = setup.dir.path().join("store.redb");
         setup.merge(&format!("[store]\nkind = \"embedded\"\npath = {}", quoted(&path)));
         setup
@@ -114,6 +118,14 @@ impl Setup {
     /// The site passes the client's own token on.
     pub fn forwarding(self) -> Self {
         let mut setup = self.site("credential = \"forward\"");
+        let sites = setup.config.get_mut("site").and_then(Value::as_array_mut).expect("the config has a site");
+        sites[0].as_table_mut().expect("a site is a table").remove("api_key");
+        setup
+    }
+
+    /// The site is shown the token that it gave the gate for the user.
+    pub fn bearing(self) -> Self {
+        let mut setup = self.site("credential = \"bearer\"");
         let sites = setup.config.get_mut("site").and_then(Value::as_array_mut).expect("the config has a site");
         sites[0].as_table_mut().expect("a site is a table").remove("api_key");
         setup
