@@ -282,9 +282,16 @@ impl Page {
         self.reply.header("location").unwrap_or_else(|| panic!("no redirect: {} {}", self.reply.status, self.reply.text()))
     }
 
-    /// The value of the hidden field `name`.
+    /// The value of the hidden field `name` of the only form.
     pub fn field(&self, name: &str) -> String {
+        self.field_of("", name)
+    }
+
+    /// The same of the first form that goes to `action`.
+    pub fn field_of(&self, action: &str, name: &str) -> String {
         let text = self.reply.text();
+        let to = |form: &&str| form.split('>').next().is_some_and(|tag| tag.contains(&format!("action=\"{action}")));
+        let text = text.split("<form").skip(1).find(to).unwrap_or_else(|| panic!("no form to `{action}` in {text}"));
         let named = |tag: &str| tag.contains(&format!("name=\"{name}\"")) || tag.contains(&format!("name={name} "));
         let tag = text.split("<input").skip(1).find(|tag| tag.split('>').next().is_some_and(named));
         let value = tag.and_then(|tag| tag.split('>').next()?.split("value=\"").nth(1)?.split('"').next());
@@ -388,7 +395,7 @@ impl<'p> Person<'p> {
     /// Answers the consent page.
     pub fn answer(&mut self, consent: &Page, decision: &str) -> Page {
         assert_eq!(consent.reply.status, 200, "{}", consent.reply.text());
-        let ticket = consent.field("ticket");
+        let ticket = consent.field_of("/oauth/consent", "ticket");
         self.post(&format!("{ISSUER}/oauth/consent"), &[("ticket", &ticket), ("decision", decision)])
     }
 
