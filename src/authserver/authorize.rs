@@ -105,7 +105,7 @@ pub fn refuse(call: &Call<'_>, refusal: Refusal) -> Result<Answer, Failure> {
             let message = Message {
                 title: "This link does not work",
                 sentence: problem.sentence(),
-                advice: "You have not been signed in anywhere, and nothing was shared. Please tell whoever runs the app.",
+                advice: "Nothing was shared with anyone. Please tell whoever runs the app.",
                 ..Message::new(call.issuer)
             };
             page::refuse(call.issuer, StatusCode::BAD_REQUEST, problem.code(), message)

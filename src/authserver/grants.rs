@@ -18,8 +18,10 @@ use crate::oauth::words::lines;
 use crate::policy::time::Timestamp;
 use crate::store::grants::{end, find, mark_of, of_user};
 
-/// What the page says after a withdrawal.
-const WITHDRAWN: &str = "/oauth/grants?withdrawn=1";
+const PATH: &str = "/oauth/grants";
+
+/// Which grant has just been withdrawn, for the page to say so.
+const WITHDRAWN: &str = "withdrawn";
 
 pub async fn answer(call: &mut Call<'_>) -> Result<Answer, Failure> {
     let Some(gate) = signin::gate(call) else { return signin::unconfigured(call) };
@@ -38,16 +40,21 @@ pub async fn answer(call: &mut Call<'_>) -> Result<Answer, Failure> {
 async fn list(call: &Call<'_>, gate: &Gate<'_>, live: &Live) -> Result<Answer, Failure> {
     let session = live.session();
     let (store, site, user) = (call.store(), &*call.issuer.name, &session.user);
-    let mut apps = Vec::new();
+    let pairs = call.query_pairs()?;
+    let just = Parameters::new(&pairs).one(WITHDRAWN)?;
+    let (mut apps, mut withdrawn) = (Vec::new(), None);
     for grant in of_user(store, site, user).await? {
         let grant = grant.value;
+        // Only what has really ended: a link may say anything.
+        if grant.ended.is_some() && just == Some(&*grant.id) {
+            withdrawn = Some(name_of(call, &grant.client).await?);
+        }
         if !grant.live(mark_of(store, site, &grant.client, user, Some(&grant.id)).await?) {
             continue;
         }
-        let client = store.client(site, &grant.client).await?;
         let id = Arc::clone(&grant.id);
         apps.push(App {
-            name: client.map_or_else(|| format!("An app that is gone ({})", grant.client), |client| client.name),
+            name: name_of(call, &grant.client).await?,
             lines: lines(&grant.scopes, &call.issuer.titles, &call.issuer.meanings),
             since: day(grant.created),
             used: day(grant.used),
@@ -60,7 +67,7 @@ async fn list(call: &Call<'_>, gate: &Gate<'_>, live: &Live) -> Result<Answer, F
         initial: page::initial(name.unwrap_or(user)),
         name: name.filter(|name| *name != &**user),
         user,
-        withdrawn: call.query == "withdrawn=1",
+        withdrawn,
         apps,
         sign_out: signout::ticket(call, gate, &Errand::Grants, live)?,
     };
@@ -74,13 +81,20 @@ async fn take_back(call: &mut Call<'_>, gate: &Gate<'_>, live: &Live) -> Result<
     let Some(ticket) = ticket::open::<Ticket<Arc<str>>>(gate.key, site, Purpose::Withdraw, shown) else { return forged(call) };
     if !ticket.holds(&live.id, call.now) {
         // Of an older sign-in: the page is shown anew, and nothing has ended.
-        return Ok(page::redirect(&call.issuer.url_of("/oauth/grants")).refused("form_stale"));
+        return Ok(page::redirect(&call.issuer.url_of(PATH)).refused("form_stale"));
     }
-    if let Some(grant) = find(store, site, &ticket.what).await?.filter(|grant| grant.value.user == live.session().user) {
-        withdraw(call, gate, &grant.value).await?;
-        call.note.client = Some(grant.value.client);
-    }
-    Ok(page::redirect(&call.issuer.url_of(WITHDRAWN)).because("withdrawn"))
+    let Some(grant) = find(store, site, &ticket.what).await?.filter(|grant| grant.value.user == live.session().user) else {
+        return Ok(page::redirect(&call.issuer.url_of(PATH)));
+    };
+    withdraw(call, gate, &grant.value).await?;
+    call.note.client = Some(Arc::clone(&grant.value.client));
+    let to = format!("{PATH}?{WITHDRAWN}={}", grant.value.id);
+    Ok(page::redirect(&call.issuer.url_of(&to)).because("withdrawn"))
+}
+
+async fn name_of(call: &Call<'_>, client: &str) -> Result<String, Failure> {
+    let found = call.store().client(&call.issuer.name, client).await?;
+    Ok(found.map_or_else(|| format!("An app that is gone ({client})"), |client| client.name))
 }
 
 /// Ends the grant here, and then, if the site can be reached, its tokens there.

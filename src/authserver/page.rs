@@ -46,8 +46,8 @@ pub struct Grants<'a> {
     pub initial: String,
     pub name: Option<&'a str>,
     pub user: &'a str,
-    /// Whether one has just been withdrawn.
-    pub withdrawn: bool,
+    /// The app whose grant has just been withdrawn.
+    pub withdrawn: Option<String>,
     pub apps: Vec<App>,
     pub sign_out: String,
 }
@@ -78,17 +78,17 @@ pub struct Message<'a> {
 
 pub struct Link {
     pub href: String,
-    pub text: &'static str,
+    pub text: String,
     /// Whether it leaves the gate, into a tab of its own.
     pub elsewhere: bool,
 }
 
 impl Link {
-    pub fn here(href: String, text: &'static str) -> Self {
-        Self { href, text, elsewhere: false }
+    pub fn here(href: String, text: &str) -> Self {
+        Self { href, text: text.to_owned(), elsewhere: false }
     }
 
-    pub fn elsewhere(href: String, text: &'static str) -> Self {
+    pub fn elsewhere(href: String, text: String) -> Self {
         Self { href, text, elsewhere: true }
     }
 }
@@ -201,8 +201,12 @@ impl<'a> Message<'a> {
 
 /// What people call the gate: its host.
 pub fn host(issuer: &Issuer) -> &str {
-    let url = &*issuer.url;
-    url.split_once("://").map_or(url, |(_, host)| host)
+    host_of(&issuer.url)
+}
+
+/// The host of an origin, with its port if it has one.
+pub fn host_of(origin: &str) -> &str {
+    origin.split_once("://").map_or(origin, |(_, host)| host)
 }
 
 /// The letter that stands for a user.

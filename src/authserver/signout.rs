@@ -25,12 +25,13 @@ pub async fn answer(call: &mut Call<'_>) -> Result<Answer, Failure> {
     let shown = Parameters::new(&pairs).one("ticket")?.unwrap_or_default();
     let Some(ticket) = ticket::open::<Ticket<Errand>>(gate.key, &call.issuer.name, Purpose::SignOut, shown) else { return forged(call) };
     let live = session::find(call).await?.filter(|live| ticket.holds(&live.id, call.now));
+    let system = page::host_of(gate.login_url);
     let message = Message {
         title: "You are signed out here",
-        sentence: "To go on as somebody else, sign out of the system itself as well: it would sign you in again as the same user.",
-        advice: "",
+        sentence: &format!("{system} does not know that yet, and would sign you in again as the same user."),
+        advice: "To go on as somebody else, sign out there as well, and then begin again here.",
         links: vec![
-            Link::elsewhere([gate.login_url, "/?cmd=web_logout"].concat(), "Sign out there"),
+            Link::elsewhere([gate.login_url, "/?cmd=web_logout"].concat(), format!("Sign out of {system}")),
             Link::here(ticket.what.path(), "Begin again"),
         ],
         ..Message::new(call.issuer)

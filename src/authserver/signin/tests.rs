@@ -871,6 +871,10 @@ async fn a_user_sees_and_withdraws_what_was_let_in() {
     assert!(seen.status == 200 && seen.body.contains("The App") && seen.body.contains("See every record"), "{}", seen.body);
     let ticket = seen.ticket("/oauth/grants");
 
+    // A link cannot claim what has not happened.
+    let claimed = house.get(&mut sam, &format!("/oauth/grants?withdrawn={}", code.grant)).await;
+    assert!(!claimed.body.contains("can no longer use"), "{}", claimed.body);
+
     // Nobody else can.
     let others = house.sign_in(&mut lou, "/oauth/grants").await;
     assert!(others.body.contains("No app has access"), "{}", others.body);
@@ -879,9 +883,13 @@ async fn a_user_sees_and_withdraws_what_was_let_in() {
     assert!(house.grants("sam@example.com").await[0].ended.is_none());
 
     let seen = house.post(&mut sam, "/oauth/grants", &[("ticket", &ticket)]).await;
-    assert_eq!((seen.to(), seen.reason), (format!("{GATE}/oauth/grants?withdrawn=1"), "withdrawn"));
+    assert_eq!((seen.to(), seen.reason), (format!("{GATE}/oauth/grants?withdrawn={}", code.grant), "withdrawn"));
     let seen = house.get(&mut sam, &seen.to()).await;
-    assert!(seen.body.contains("Access is withdrawn") && seen.body.contains("No app has access"), "{}", seen.body);
+    assert!(
+        seen.body.contains("<bdi>The App</bdi> can no longer use your account") && seen.body.contains("No app has access"),
+        "{}",
+        seen.body
+    );
     let grant = house.grants("sam@example.com").await.remove(0);
     assert_eq!(grant.ended.unwrap().by, End::User);
     assert!(house.site_tokens(&code.grant).await.is_none() && !house.site_takes(&tokens.access_token).await);
@@ -942,37 +950,4 @@ async fn the_style_sheet_may_be_kept() {
     assert_eq!(answer.headers["cache-control"], "public, max-age=3600");
     let style = String::from_utf8(answer.body.to_vec()).unwrap();
     assert!(!style.contains("url(") && !style.contains("@import"), "it asks nobody for anything");
-}
-
-/// SHOTS: temporary.
-#[tokio::test]
-async fn shots() {
-    let Ok(dir) = std::env::var("SHOTS") else { return };
-    let house = House::new(false).await;
-    house.keep(Client { name: "Warehouse Scanner".to_owned(), ..house.app("scanner", "", true) }).await;
-    let document = Some(Document { url: "https://tools.example/client.json".to_owned(), fresh_until: Timestamp::from_unix(u64::MAX) });
-    house.keep(Client { document, name: "Assistant for Spreadsheets and Reports".to_owned(), ..house.app("strange", "", false) }).await;
-    let mut browser = house.browser("sam@example.com").await;
-    let write = |name: &str, seen: &Seen| {
-        let body = seen.body.replace("/oauth/style.css", "style.css");
-        std::fs::write(format!("{dir}/{name}.html"), body).unwrap();
-    };
-    let page = house
-        .sign_in(
-            &mut browser,
-            &link(&[("client_id", "scanner"), ("scope", "read:item write:stock-entry call:stock.api.scan_barcode crm openid email")]),
-        )
-        .await;
-    write("consent", &page);
-    house.decide(&mut browser, &page, ALLOW).await;
-    let page = house
-        .get(&mut browser, &link(&[("client_id", "strange"), ("scope", "openid all"), ("redirect_uri", "http://127.0.0.1:51004/cb")]))
-        .await;
-    write("grave", &page);
-    house.decide(&mut browser, &page, ALLOW).await;
-    let grants = house.get(&mut browser, "/oauth/grants?withdrawn=1").await;
-    write("grants", &grants);
-    write("error", &house.get(&mut browser, &link(&[("client_id", "nobody")])).await);
-    write("signout", &house.post(&mut browser, "/oauth/signout", &[("ticket", &page.ticket("/oauth/signout"))]).await);
-    std::fs::write(format!("{dir}/style.css"), include_str!("../pages/style.css")).unwrap();
 }
