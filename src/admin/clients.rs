@@ -13,7 +13,8 @@ use crate::oauth::client::{Client, ClientRate, GrantType, PreviousSecret};
 use crate::policy::coverage::Meanings;
 use crate::policy::scope::Scopes;
 use crate::store::cached::SiteId;
-use crate::store::kept::{Set, Subject, digest_id};
+use crate::store::kept::Subject;
+use crate::store::origins;
 use crate::upstream::credential::ApiKey;
 
 /// Characters of an id that is not chosen: 36 to the power of 20 is beyond meeting by chance.
@@ -81,27 +82,11 @@ impl Admin {
             Some(key) => self.keep_api_key(site, &client.id, key).await?,
             None => drop(self.store.delete_credential(&site.name, &client.id).await?),
         }
-        self.enter_origins(site, &client.id, &client.origins).await?;
+        origins::enter(&*self.store, &site.name, client).await?;
         if self.store.update_client(&site.name, client).await? {
             return Ok(());
         }
         Err(AdminError::new(Code::ClientUnknown, "another operator deleted it"))
-    }
-
-    /// Lists the client under each origin, before its record names them: who looks for the clients of an origin misses none that way.
-    async fn enter_origins(&self, site: &Site, id: &str, origins: &[String]) -> Result<(), AdminError> {
-        for origin in origins {
-            self.store.enter(&site.name, Set::ClientsOfOrigin, &digest_id(origin), id).await?;
-        }
-        Ok(())
-    }
-
-    /// And after its record no longer does, takes it from the list.
-    async fn leave_origins(&self, site: &Site, id: &str, origins: impl Iterator<Item = &String>) -> Result<(), AdminError> {
-        for origin in origins {
-            self.store.leave(&site.name, Set::ClientsOfOrigin, &digest_id(origin), id).await?;
-        }
-        Ok(())
     }
 
     async fn keep_api_key(&self, site: &Site, id: &str, key: &SecretText) -> Result<(), AdminError> {
@@ -160,14 +145,14 @@ impl Admin {
             Some(None) => drop(self.store.delete_credential(&site.name, id).await?),
             None => {}
         }
-        self.enter_origins(site, id, &client.origins).await?;
+        origins::enter(&*self.store, &site.name, &client).await?;
         let updated = self.store.update_client(&site.name, &client).await;
         self.forget_client(place, id);
         if !updated? {
             return Err(unknown_client(site, id));
         }
         info!(site = &*site.name, client = id, scopes = client.scopes.as_str(), api_key = with_api_key, "client updated");
-        self.leave_origins(site, id, before.origins.iter().filter(|origin| !client.origins.contains(origin))).await?;
+        origins::leave(&*self.store, &site.name, &before, Some(&client)).await?;
         let own_api_key = self.store.credential(&site.name, id).await?.is_some();
         Ok(ClientView { own_api_key: Some(own_api_key), ..ClientView::of(&client, now()) })
     }
@@ -253,7 +238,7 @@ impl Admin {
         self.store.delete_credential(&site.name, id).await?;
         // A record that cannot be read is deleted all the same, and a list may name a client that is none.
         if let Ok(Some(client)) = before {
-            self.leave_origins(site, id, client.origins.iter()).await?;
+            origins::leave(&*self.store, &site.name, &client, None).await?;
         }
         Ok(DeletedClient { client_id: id.to_owned(), deleted: true })
     }

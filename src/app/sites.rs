@@ -22,6 +22,8 @@ use crate::gateway::site_tokens::{KeptTokens, SiteClient};
 use crate::gateway::{ClientLimit, Limits, Shared, Worker};
 use crate::limiter::{Addresses, Clock};
 use crate::listener::drain::Drain;
+use crate::outbound::error::StartError;
+use crate::outbound::{self, Fetcher};
 use crate::policy::decision::NamedScopes;
 use crate::policy::quota::Quota;
 use crate::policy::token::TokenHash;
@@ -251,10 +253,20 @@ fn issuer_of(config: &Config, checked: &checked::Site, site: &Site, oauth: &chec
         titles: Arc::new(config.scopes.iter().map(|scope| (scope.name.clone(), scope.title.clone())).collect()),
         registration,
         registration_scopes: oauth.registration_scopes.clone(),
-        documents: None,
+        documents: documents_of(oauth).map_err(|error| format!("site `{}`: {error}", site.name))?,
         keeps_site_tokens: matches!(checked.credential, checked::Credential::Bearer),
         origins: site.origins.clone(),
     })
+}
+
+/// What reads the documents of clients whose id is a URL, where the operator wants any.
+fn documents_of(oauth: &checked::OAuth) -> Result<Option<Arc<Fetcher>>, StartError> {
+    if !oauth.client_documents {
+        return Ok(None);
+    }
+    let settings =
+        outbound::Settings { extra_roots: oauth.client_document_ca.clone(), allow_networks: oauth.client_document_networks.clone() };
+    Fetcher::new(settings).map(|fetcher| Some(Arc::new(fetcher)))
 }
 
 fn limits_of(rates: &checked::Rates, before: Option<&Limits>) -> Limits {

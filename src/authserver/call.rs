@@ -118,6 +118,8 @@ pub enum Limit {
     Client,
     /// Registrations from the address.
     Registrations,
+    /// Documents of clients that the address has had fetched.
+    Documents,
 }
 
 impl Limit {
@@ -128,6 +130,7 @@ impl Limit {
             Self::FailedAuthentications => "failed-authentications",
             Self::Client => "client-authentications",
             Self::Registrations => "registrations",
+            Self::Documents => "client-documents",
         }
     }
 
@@ -138,6 +141,7 @@ impl Limit {
             Self::FailedAuthentications => "rate_failed_authentications",
             Self::Client => "rate_client_authentications",
             Self::Registrations => "rate_registrations",
+            Self::Documents => "rate_client_documents",
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Who a client is: found by what it calls itself, and proved by its secret (RFC 6749 section 2.3).
 
 use crate::authserver::call::{Call, Failure, Limit};
+use crate::authserver::documents;
 use crate::oauth::client::Client;
 use crate::oauth::error::{ErrorCode, OAuthError};
 use crate::oauth::parameters::Parameters;
@@ -11,12 +12,19 @@ const ID_BYTES_MAX: usize = 64;
 
 /// The client with this id; `None` where there is none, and where no client could have such an id.
 pub async fn find(call: &Call<'_>, id: &str) -> Result<Option<Client>, Failure> {
-    // An id that is a URL has a `/`, which no id in a store can have: whoever describes clients by documents looks here first.
+    // A URL has a `/`, which no id in a store can have.
+    if id.starts_with("https://") {
+        return match &call.issuer.documents {
+            Some(documents) => Box::pin(documents::find(call, documents, id)).await,
+            None => Ok(None),
+        };
+    }
     let plain = (1..=ID_BYTES_MAX).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._~-".contains(&byte));
     if !plain {
         return Ok(None);
     }
-    Ok(call.store().client(&call.issuer.name, id).await?)
+    // One that is described by a document has its URL for a name, and no other.
+    Ok(call.store().client(&call.issuer.name, id).await?.filter(|client| client.document.is_none()))
 }
 
 /// The client that a form or its `Authorization` header names, if it has proved who it is.

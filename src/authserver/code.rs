@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::authserver::authorize::{self, Asked};
 use crate::authserver::call::{Answer, Call, Failure};
+use crate::authserver::issue::new_secret;
 use crate::authserver::random;
 use crate::authserver::session::{self, Live};
 use crate::authserver::signin::Gate;
@@ -11,7 +12,7 @@ use crate::oauth::error::{ErrorCode, OAuthError};
 use crate::oauth::records::{CODE_KEPT, CODE_LIFETIME, CodeRecord, Grant, SiteTokens, issue_at};
 use crate::oauth::scopes::union;
 use crate::policy::time::Timestamp;
-use crate::policy::token::{AccessToken, RECORD_VERSION};
+use crate::policy::token::RECORD_VERSION;
 use crate::store::grants::{begin, change, mark_of, of_user};
 use crate::store::kept::{self, Kept, Kind};
 
@@ -36,7 +37,7 @@ pub async fn grant_of(call: &Call<'_>, user: &str, client: &str) -> Result<Optio
 /// Sends the browser to the app with a code. `None` where a grant would need tokens of the site that this sign-in no longer has.
 pub async fn issue(call: &Call<'_>, gate: &Gate<'_>, asked: &Asked, live: &Live) -> Result<Option<Answer>, Failure> {
     let Some((grant, iat)) = consented(call, gate, asked, live).await? else { return Ok(None) };
-    let code = AccessToken::from_random(random::bytes()?);
+    let code = new_secret()?;
     let Asked { client, request, .. } = asked;
     let record = CodeRecord {
         v: RECORD_VERSION,

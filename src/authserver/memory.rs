@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::authserver::documents::FETCHES;
 use crate::authserver::keys::SigningKeys;
 use crate::authserver::throttle::Throttle;
 use crate::limiter::Addresses;
@@ -16,10 +17,17 @@ pub struct Memory {
     pub guesses: Throttle,
     /// Registrations from each address.
     pub registrations: Addresses,
+    /// Documents of clients that each address has had fetched.
+    pub documents: Addresses,
 }
 
 impl Default for Memory {
     fn default() -> Self {
-        Self { keys: SigningKeys::default(), guesses: Throttle::default(), registrations: Addresses::new(REGISTRATIONS) }
+        Self {
+            keys: SigningKeys::default(),
+            guesses: Throttle::default(),
+            registrations: Addresses::new(REGISTRATIONS),
+            documents: Addresses::new(FETCHES),
+        }
     }
 }

@@ -12,6 +12,7 @@ pub mod code;
 pub mod consent;
 pub mod cookies;
 pub mod cors;
+pub mod documents;
 pub mod endpoint;
 pub mod grants;
 pub mod introspect;

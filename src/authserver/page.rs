@@ -125,12 +125,11 @@ fn content_security_policy(targets: [Option<&str>; 2]) -> HeaderValue {
 }
 
 /// Forms on these pages are known by their `Origin`, which a browser makes `null` under `no-referrer` (Fetch section 3.2): within the
-/// gate, referrers are sent.
-const HEADERS: [(HeaderName, HeaderValue); 6] = [
+/// gate, referrers are sent. There is no `Cross-Origin-Opener-Policy`: it would cut apps that open the flow in a window of its own off from it.
+const HEADERS: [(HeaderName, HeaderValue); 5] = [
     (REFERRER_POLICY, HeaderValue::from_static("same-origin")),
     (X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
     (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
-    (HeaderName::from_static("cross-origin-opener-policy"), HeaderValue::from_static("same-origin")),
     (HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("same-origin")),
     (
         HeaderName::from_static("permissions-policy"),
