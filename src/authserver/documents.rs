@@ -62,7 +62,7 @@ pub async fn find(call: &Call<'_>, documents: &Fetcher, url: &str) -> Result<Opt
 }
 
 /// What the client with a document at `url` is called in the store.
-fn id_of(url: &str) -> String {
+pub fn id_of(url: &str) -> String {
     format!("doc-{}", &digest_id(url)[..ID_DIGITS])
 }
 

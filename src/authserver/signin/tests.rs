@@ -15,12 +15,13 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::authserver::call::{Call, Note};
 use crate::authserver::endpoint::Endpoint;
 use crate::authserver::issuer::{Issuer, Registration, SignIn};
-use crate::authserver::{Shared, answer, page, session};
+use crate::authserver::{Shared, answer, documents, page, session};
 use crate::exchange::held::{Bodies, HELD_BYTES_MAX};
 use crate::limiter::Clock;
 use crate::oauth::client::{Client, Document, GrantType};
 use crate::oauth::pkce;
 use crate::oauth::records::{CODE_LIFETIME, CodeRecord, End, Grant, SiteTokens};
+use crate::outbound::{self, Fetcher};
 use crate::pocket::{self, Pocket};
 use crate::policy::coverage::Meanings;
 use crate::policy::query::Pairs;
@@ -915,15 +916,19 @@ async fn not_you_ends_the_session_here() {
 
 #[tokio::test]
 async fn an_app_that_nobody_has_checked_says_so() {
-    let house = House::new(false).await;
-    let url = "https://tool.example:8443/client.json".to_owned();
-    let document = Some(Document { url, fresh_until: Timestamp::from_unix(u64::MAX) });
+    let mut house = House::new(false).await;
+    let root = rcgen::generate_simple_self_signed(Vec::new()).unwrap().cert.der().clone();
+    let settings = outbound::Settings { extra_roots: vec![root], ..outbound::Settings::default() };
+    house.issuer.documents = Some(Arc::new(Fetcher::new(settings).unwrap()));
+    let url = "https://tool.example/client.json";
+    // Fresh, so that nothing is fetched.
+    let document = Some(Document { url: url.to_owned(), fresh_until: Timestamp::from_unix(u64::MAX) });
     let name = "<b>Bank</b> \u{202e}".to_owned();
-    house.keep(Client { document, name, ..house.app("strange", "", false) }).await;
+    house.keep(Client { document, name, ..house.app(&documents::id_of(url), "", false) }).await;
     let mut browser = house.browser("sam@example.com").await;
-    let page = house.sign_in(&mut browser, &link(&[("client_id", "strange"), ("scope", "all")])).await;
+    let page = house.sign_in(&mut browser, &link(&[("client_id", url), ("scope", "all")])).await;
     page.asks();
-    for text in ["has checked this app", "tool.example:8443", "<bdi>&#60;b&#62;Bank&#60;/b&#62;", "Full access"] {
+    for text in ["has checked this app", "tool.example", "<bdi>&#60;b&#62;Bank&#60;/b&#62;", "Full access"] {
         assert!(page.body.contains(text), "{text}: {}", page.body);
     }
 }
