@@ -23,7 +23,8 @@ use crate::oauth::client::Client;
 use crate::policy::time::Timestamp;
 use crate::policy::token::{TokenHash, TokenRecord};
 use crate::store::record::{
-    check_credential, check_id, check_site, client_name, credential_name, read_client, read_token, token_name, write_client, write_token,
+    EXPIRED_KEPT, check_credential, check_id, check_site, client_name, credential_name, read_client, read_token, token_name, write_client,
+    write_token,
 };
 use crate::store::{ClientStore, CredentialStore, Store, StoreError, TokenStore, wall_clock};
 
@@ -185,7 +186,7 @@ fn remove_token(transaction: &WriteTransaction, site: &str, hash: &TokenHash) ->
     Ok(true)
 }
 
-/// Removes the tokens that expired first, [`SWEEP_MAX`] at most.
+/// Removes the tokens that expired first, until `now`, [`SWEEP_MAX`] at most.
 fn sweep(transaction: &WriteTransaction, now: Timestamp) -> Result<(), redb::Error> {
     let mut due = Vec::new();
     for entry in transaction.open_table(EXPIRY)?.range(..(now.unix().saturating_add(1), "", [0; 32]))?.take(SWEEP_MAX) {
@@ -231,7 +232,7 @@ impl TokenStore for EmbeddedStore {
         let json = write_token(site, hash, record)?;
         let (site, hash, client, exp) = (site.to_owned(), *hash, Arc::clone(&record.client), record.exp.unix());
         self.write(token_name(&site, &hash), move |transaction| {
-            sweep(transaction, wall_clock())?;
+            sweep(transaction, Timestamp::from_unix(wall_clock().unix().saturating_sub(EXPIRED_KEPT)))?;
             remove_token(transaction, &site, &hash)?;
             transaction.open_table(TOKENS)?.insert((&*site, *hash.as_bytes()), &*json)?;
             transaction.open_table(CLIENT_TOKENS)?.insert((&*site, &*client, exp, *hash.as_bytes()), ())?;
