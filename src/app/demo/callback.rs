@@ -78,7 +78,8 @@ fn page(callback: &Callback, query: &str) -> (StatusCode, String) {
     let ours = one("state") == Some(&callback.state) && one("iss") == Some(&callback.issuer);
     let (status, page) = match (one("code"), one("error")) {
         (Some(code), None) if ours && is_token68(code.as_bytes()) => {
-            let sentence = "It counts once, and for a minute. This redeems it, in the terminal in which the demo runs or in another:";
+            let sentence =
+                "It counts once, and for a minute. This line redeems it, in another terminal than the one in which the demo runs:";
             let command = Some(callback.redeem.replace(PLACE, code));
             (StatusCode::OK, Page { title: "The demo app has a code", sentence, code: Some(code), command })
         }

@@ -6,6 +6,7 @@ use std::net::TcpStream;
 
 use serde_json::{Value, json};
 
+use crate::clients::demo::{Demo, place};
 use crate::support::browser::{Browser, DESKTOP, ENTER, PHONE, TAB};
 use crate::support::now;
 use crate::support::provider::{App, ISSUER, PASSWORD, Person, Provider, USER, authorize};
@@ -294,6 +295,45 @@ fn no_page_breaks_its_content_security_policy() {
         assert!(!policy.contains("unsafe") && !policy.contains("script-src") && !policy.contains('*'), "{name}: {policy}");
         assert_eq!(reply.all("x-content-type-options"), ["nosniff"], "{name}");
         assert_eq!(reply.all("cache-control"), ["no-store"], "{name}");
+    }
+}
+
+#[test]
+fn the_demo_is_signed_in_to_as_it_prints() {
+    let demo = Demo::start();
+    let text = |name: &str| demo.ready[name].as_str().unwrap_or_else(|| panic!("`{name}` in {}", demo.ready)).to_owned();
+    let (frappe, app) = (text("upstream_url"), demo.ready["app"]["redirect_uri"].as_str().expect("a redirect URI").to_owned());
+    // Two servers of one host, told apart by their ports.
+    let urls = [text("base_url"), frappe.clone(), app.clone()];
+    let hosts = urls.each_ref().map(|url| place(url));
+    let browser = Browser::start(&hosts);
+    let login = &demo.ready["login"];
+    for (decision, shown) in [("allow", "The demo app has a code"), ("deny", "The demo app was refused")] {
+        for (size, window) in [("desktop", DESKTOP), ("phone", PHONE)] {
+            for (colours, dark) in [("light", false), ("dark", true)] {
+                browser.resize(window);
+                browser.prefer_dark(dark);
+                browser.open(&text("authorize_url"));
+                if browser.url().starts_with(&frappe) {
+                    browser.fill("input[name=usr]", login["user"].as_str().expect("a user"));
+                    browser.fill("input[name=pwd]", login["password"].as_str().expect("a password"));
+                    browser.click("#login");
+                }
+                // Who has allowed it once is not asked again, until he withdraws it.
+                if !browser.url().starts_with(&app) {
+                    browser.click(&format!("button[value={decision}]"));
+                }
+                browser.arrive_at(&app);
+                assert_eq!(browser.text_of("h1"), shown);
+                browser.screenshot(&format!("demo-app-{decision}-{size}-{colours}"));
+                assert_eq!((browser.barriers(), browser.complaints()), (Vec::new(), Vec::new()), "{decision} {size} {colours}");
+            }
+        }
+        if decision == "allow" {
+            browser.open(&format!("{}/oauth/grants", text("base_url")));
+            browser.click("ul.apps button");
+            browser.arrive_at(&format!("{}/oauth/grants?withdrawn=1", text("base_url")));
+        }
     }
 }
 

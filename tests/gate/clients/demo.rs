@@ -69,8 +69,8 @@ fn command(more: &[&str]) -> Command {
 }
 
 /// The authority of a URL, and where it leads on this machine.
-fn place(url: &str) -> (&str, SocketAddr) {
-    let authority = url.split("://").nth(1).expect("a URL").trim_end_matches('/');
+pub fn place(url: &str) -> (&str, SocketAddr) {
+    let authority = url.split("://").nth(1).and_then(|rest| rest.split('/').next()).expect("a URL");
     let port = authority.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
     (authority, SocketAddr::from(([127, 0, 0, 1], port)))
 }

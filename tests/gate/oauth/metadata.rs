@@ -57,6 +57,7 @@ fn metadata_is_at_its_well_known_paths() {
         let reply = provider.get(path);
         assert!(matches!(reply.status, 400..=404), "{path}: {}", reply.status);
     }
+    assert_eq!(provider.frappe.pocket.token_requests(), 0, "for a document Frappe is not asked");
     // A site that is no provider has no such documents.
     let upstream = Upstream::json("{}");
     let gate = Setup::new(&upstream).start();
