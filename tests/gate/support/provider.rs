@@ -300,15 +300,42 @@ impl Page {
     }
 }
 
+/// What a person's browser finds: a gate, over TLS, and Frappe.
+pub trait World {
+    fn issuer(&self) -> &str;
+    fn frappe_url(&self) -> String;
+    fn gate(&self) -> Wire;
+    /// Must not turn up in a log.
+    fn keep_secret(&self, secret: &str);
+}
+
+impl World for Provider {
+    fn issuer(&self) -> &str {
+        ISSUER
+    }
+
+    fn frappe_url(&self) -> String {
+        self.frappe.url()
+    }
+
+    fn gate(&self) -> Wire {
+        Wire::tls(&self.gate)
+    }
+
+    fn keep_secret(&self, secret: &str) {
+        self.gate.keep_secret(secret);
+    }
+}
+
 /// Somebody with a browser: a jar of cookies for each host.
 pub struct Person<'p> {
-    provider: &'p Provider,
+    world: &'p dyn World,
     pub jars: BTreeMap<String, BTreeMap<String, String>>,
 }
 
 impl<'p> Person<'p> {
-    pub fn new(provider: &'p Provider) -> Self {
-        Self { provider, jars: BTreeMap::new() }
+    pub fn new(world: &'p dyn World) -> Self {
+        Self { world, jars: BTreeMap::new() }
     }
 
     /// One request, without following where it leads.
@@ -328,7 +355,7 @@ impl<'p> Person<'p> {
             body.unwrap_or_default()
         );
         let mut wire = match scheme {
-            "https" => Wire::tls(&self.provider.gate),
+            "https" => self.world.gate(),
             _ => Wire::plain_to(authority.parse().expect("Frappe is at an address")),
         };
         let reply = wire.exchange(request);
@@ -350,7 +377,7 @@ impl<'p> Person<'p> {
 
     /// A page of the gate's.
     pub fn open(&mut self, target: &str) -> Page {
-        self.get(&format!("{ISSUER}{target}"))
+        self.get(&format!("{}{target}", self.world.issuer()))
     }
 
     pub fn post(&mut self, url: &str, form: &[(&str, &str)]) -> Page {
@@ -362,7 +389,7 @@ impl<'p> Person<'p> {
         for _ in 0..10 {
             let Some(location) = page.reply.header("location") else { return page };
             let next = if location.starts_with('/') { format!("{}{location}", origin(&page.url)) } else { location.to_owned() };
-            if origin(&next) != ISSUER && origin(&next) != self.provider.frappe.url() {
+            if origin(&next) != self.world.issuer() && origin(&next) != self.world.frappe_url() {
                 return page;
             }
             page = self.get(&next);
@@ -381,7 +408,7 @@ impl<'p> Person<'p> {
             return page;
         }
         let target = page.field("redirect-to");
-        let url = format!("{}/login", self.provider.frappe.url());
+        let url = format!("{}/login", self.world.frappe_url());
         let page = self.post(&url, &[("usr", user), ("pwd", password), ("redirect-to", &target)]);
         self.follow(page)
     }
@@ -396,7 +423,7 @@ impl<'p> Person<'p> {
     pub fn answer(&mut self, consent: &Page, decision: &str) -> Page {
         assert_eq!(consent.reply.status, 200, "{}", consent.reply.text());
         let ticket = consent.field_of("/oauth/consent", "ticket");
-        self.post(&format!("{ISSUER}/oauth/consent"), &[("ticket", &ticket), ("decision", decision)])
+        self.post(&format!("{}/oauth/consent", self.world.issuer()), &[("ticket", &ticket), ("decision", decision)])
     }
 
     /// Signs in, says yes, and gives the code that the app gets.
@@ -410,7 +437,7 @@ impl<'p> Person<'p> {
         let location = page.location();
         assert!(location.starts_with(CALLBACK), "{location}");
         let code = parameter(location, "code").unwrap_or_else(|| panic!("no code in {location}"));
-        self.provider.gate.keep_secret(&code);
+        self.world.keep_secret(&code);
         code
     }
 }
