@@ -113,6 +113,13 @@ impl Provider {
         Self::begin(setup, frappe, oauth)
     }
 
+    /// On Redis, with `config` laid over the whole.
+    pub fn configured(config: &str) -> Self {
+        let frappe = Frappe::start();
+        let setup = Setup::on(Redis::start(), &frappe.url()).config(config);
+        Self::begin(setup, frappe, "")
+    }
+
     /// The same on each store.
     pub fn on_each(test: impl Fn(Self)) {
         test(Self::embedded());
@@ -272,6 +279,7 @@ pub fn parameter(url: &str, name: &str) -> Option<String> {
 }
 
 /// What a person's browser has come to: the last answer, and where it came from.
+#[derive(Clone)]
 pub struct Page {
     pub url: String,
     pub reply: Reply,
@@ -331,11 +339,13 @@ impl World for Provider {
 pub struct Person<'p> {
     world: &'p dyn World,
     pub jars: BTreeMap<String, BTreeMap<String, String>>,
+    /// Every answer, in order: the steps between two pages as well.
+    pub seen: Vec<Page>,
 }
 
 impl<'p> Person<'p> {
     pub fn new(world: &'p dyn World) -> Self {
-        Self { world, jars: BTreeMap::new() }
+        Self { world, jars: BTreeMap::new(), seen: Vec::new() }
     }
 
     /// One request, without following where it leads.
@@ -368,7 +378,9 @@ impl<'p> Person<'p> {
                 jar.insert(name.trim().to_owned(), value.to_owned());
             }
         }
-        Page { url: url.to_owned(), reply }
+        let page = Page { url: url.to_owned(), reply };
+        self.seen.push(page.clone());
+        page
     }
 
     pub fn get(&mut self, url: &str) -> Page {
@@ -431,9 +443,10 @@ impl<'p> Person<'p> {
         self.allow_with(&authorize(app, scope, &[]))
     }
 
+    /// The same for any authorization request. Who has said yes to as much before may not be asked again.
     pub fn allow_with(&mut self, target: &str) -> String {
-        let consent = self.begin(target);
-        let page = self.answer(&consent, "allow");
+        let page = self.begin(target);
+        let page = if page.reply.header("location").is_some() { page } else { self.answer(&page, "allow") };
         let location = page.location();
         assert!(location.starts_with(CALLBACK), "{location}");
         let code = parameter(location, "code").unwrap_or_else(|| panic!("no code in {location}"));
