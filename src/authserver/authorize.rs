@@ -110,6 +110,7 @@ pub fn refuse(call: &Call<'_>, refusal: Refusal) -> Result<Answer, Failure> {
             };
             page::refuse(call.issuer, StatusCode::BAD_REQUEST, problem.code(), message)
         }
+        Refusal::Untrusted(error) => Err(error.into()),
         Refusal::Redirect(to, error) => {
             let fields = [("error", error.code.as_str()), ("error_description", &*error.description)];
             Ok(redirect(call, &to, &fields).refused(error.code.as_str()))
@@ -138,12 +139,18 @@ fn sign_in(call: &Call<'_>, gate: &Gate<'_>, asked: Asked) -> Result<Answer, Fai
         Some(answer) => Ok(answer),
         None => {
             let error = OAuthError::request("the request is too long to be kept while the user signs in; shorten state or nonce");
-            refuse(call, Refusal::Redirect(asked.request.redirect, error))
+            refuse(call, Refusal::unseen(&asked.client, asked.request.redirect, error))
         }
     }
 }
 
-/// A no that the user, or the site behind the gate, is the cause of.
-pub fn error(code: ErrorCode, description: &'static str, to: Redirect) -> Refusal {
-    Refusal::Redirect(to, OAuthError::new(code, description))
+/// The no of a user who has read the question, and where it leads.
+pub fn denied(call: &Call<'_>, asked: Asked) -> Result<Answer, Failure> {
+    let error = OAuthError::new(ErrorCode::AccessDenied, "the user does not allow it");
+    refuse(call, Refusal::Redirect(asked.request.redirect, error))
+}
+
+/// A no before the question could be asked, because of the user or of the site behind the gate.
+pub fn unasked(call: &Call<'_>, asked: Asked, code: ErrorCode, description: &'static str) -> Result<Answer, Failure> {
+    refuse(call, Refusal::unseen(&asked.client, asked.request.redirect, OAuthError::new(code, description)))
 }

@@ -95,7 +95,7 @@ fn spent(call: &Call<'_>, flow: &Flow) -> Result<Answer, Failure> {
 
 fn denied(call: &Call<'_>, flow: &Flow, asked: Option<Asked>) -> Result<Answer, Failure> {
     if let Some(asked) = asked {
-        return authorize::refuse(call, authorize::error(ErrorCode::AccessDenied, "the user did not sign in", asked.request.redirect));
+        return authorize::unasked(call, asked, ErrorCode::AccessDenied, "the user did not sign in");
     }
     let message = Message {
         title: "You have not signed in",
@@ -110,7 +110,7 @@ fn away(call: &Call<'_>, flow: &Flow, asked: Option<Asked>, error: &SiteError) -
     call.shared.complaints.utter(&format!("a sign-in at site {} cannot be finished: {error}", call.issuer.name));
     if let Some(asked) = asked {
         let description = "the system in which users sign in does not answer; try again";
-        return authorize::refuse(call, authorize::error(ErrorCode::TemporarilyUnavailable, description, asked.request.redirect));
+        return authorize::unasked(call, asked, ErrorCode::TemporarilyUnavailable, description);
     }
     let message = Message {
         title: "Not available at the moment",

@@ -14,7 +14,6 @@ use crate::authserver::session::{self, Live};
 use crate::authserver::signin::{self, Errand, Gate};
 use crate::authserver::signout;
 use crate::authserver::ticket::{self, Purpose, Ticket};
-use crate::oauth::error::ErrorCode;
 use crate::oauth::parameters::Parameters;
 use crate::oauth::redirect::{Destination, destination};
 use crate::oauth::words::lines;
@@ -43,6 +42,7 @@ pub fn ask(call: &Call<'_>, gate: &Gate<'_>, asked: &Asked, live: &Live) -> Resu
         name: name.filter(|name| *name != &*session.user),
         user: &session.user,
         document,
+        self_registered: client.self_registered,
         lines: lines(&request.scopes, &call.issuer.titles, &call.issuer.meanings),
         back,
         sign_out: signout::ticket(call, gate, &errand, live)?,
@@ -71,9 +71,7 @@ pub async fn answer(call: &mut Call<'_>) -> Result<Answer, Failure> {
     call.note.user = Some(live.session().user.clone());
     match parameters.one("decision")? {
         Some("allow") => Ok(code::issue(call, &gate, &asked, &live).await?.unwrap_or_else(again)),
-        Some("deny") => {
-            authorize::refuse(call, authorize::error(ErrorCode::AccessDenied, "the user does not allow it", asked.request.redirect))
-        }
+        Some("deny") => authorize::denied(call, asked),
         _ => forged(call),
     }
 }

@@ -31,6 +31,8 @@ pub struct Consent<'a> {
     pub user: &'a str,
     /// The host of the document that describes the app, where nobody has registered it.
     pub document: Option<&'a str>,
+    /// Whether the app registered itself.
+    pub self_registered: bool,
     pub lines: Vec<Line>,
     /// Where the browser goes from here: what it is, and what it is called.
     pub back: (&'static str, &'a str),

@@ -99,6 +99,7 @@ impl Registration {
             redirect_uris: self.redirect_uris,
             grant_types: self.grant_types,
             origins,
+            self_registered: true,
             ..Client::new(id, &self.name, self.scopes, now)
         }
     }
@@ -205,7 +206,7 @@ mod tests {
         };
         assert_eq!(least, expected);
         let client = least.client("abc", Timestamp::from_unix(7));
-        assert!(!client.skip_consent && client.enabled && client.origins.is_empty() && client.user.is_none());
+        assert!(!client.vouched_for() && !client.skip_consent && client.enabled && client.origins.is_empty() && client.user.is_none());
     }
 
     #[test]

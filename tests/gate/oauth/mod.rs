@@ -2,6 +2,10 @@
 //! `endpoints` are requests and answers as apps know them, for the others.
 
 mod authentication;
+mod authorization;
+mod clients;
+mod code;
+mod consent;
 mod cors;
 mod documents;
 mod endpoints;
@@ -9,6 +13,7 @@ mod guide;
 mod introspection;
 mod libraries;
 mod metadata;
+mod parameters;
 mod race;
 mod refresh;
 mod registration;
@@ -16,4 +21,5 @@ mod requirements;
 mod resource;
 mod revocation;
 mod secrets;
+mod signin;
 mod token;

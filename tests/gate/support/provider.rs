@@ -10,6 +10,8 @@ use std::thread::{self, JoinHandle};
 use data_encoding::{BASE64, BASE64URL_NOPAD};
 use scopegate::oauth::pkce;
 use scopegate::pocket::{self, Pocket};
+use scopegate::policy::query::Pairs;
+use scopegate::policy::refusal::Reason;
 use serde_json::Value;
 use tokio::sync::oneshot;
 
@@ -274,7 +276,7 @@ fn escaped(text: &str) -> String {
 /// The value of a parameter in the query of a URL, decoded.
 pub fn parameter(url: &str, name: &str) -> Option<String> {
     let query = url.split_once('?')?.1;
-    let pairs = scopegate::policy::query::Pairs::parse(query.as_bytes(), scopegate::policy::refusal::Reason::QueryInvalid).ok()?;
+    let pairs = Pairs::parse(query.as_bytes(), Reason::QueryInvalid).ok()?;
     pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| value.to_owned())
 }
 
@@ -453,6 +455,36 @@ impl<'p> Person<'p> {
         self.world.keep_secret(&code);
         code
     }
+}
+
+/// The status and the error of a JSON answer.
+pub fn error(reply: &Reply) -> (u16, String) {
+    (reply.status, reply.json()["error"].as_str().unwrap_or_default().to_owned())
+}
+
+/// What a page says is wrong, which sends the browser nowhere.
+pub fn reason(reply: &Reply) -> String {
+    let html = reply.header("content-type").is_some_and(|kind| kind.starts_with("text/html"));
+    assert!(html && reply.header("location").is_none() && reply.status >= 400, "no page: {reply:?} {}", reply.text());
+    let text = reply.text();
+    text.split("<code>").nth(1).and_then(|rest| rest.split('<').next()).unwrap_or_else(|| panic!("no reason in {text}")).to_owned()
+}
+
+/// What a redirect tells the app at [`CALLBACK`], each parameter once.
+pub fn told(reply: &Reply) -> BTreeMap<String, String> {
+    told_at(CALLBACK, reply)
+}
+
+/// The same of an app somewhere else.
+pub fn told_at(uri: &str, reply: &Reply) -> BTreeMap<String, String> {
+    let location = reply.header("location").unwrap_or_else(|| panic!("no redirect: {} {}", reply.status, reply.text()));
+    let query = location.strip_prefix(uri).and_then(|rest| rest.strip_prefix(['?', '&'])).unwrap_or_else(|| panic!("{location}"));
+    let pairs = Pairs::parse(query.as_bytes(), Reason::QueryInvalid).unwrap_or_else(|_| panic!("{location}"));
+    let mut told = BTreeMap::new();
+    for (name, value) in pairs.iter() {
+        assert!(told.insert(name.to_owned(), value.to_owned()).is_none(), "{name} is there twice: {location}");
+    }
+    told
 }
 
 fn origin(url: &str) -> String {
