@@ -228,6 +228,7 @@ mod tests {
             redirect_uris: vec![URI.into(), "http://127.0.0.1/cb".into(), "com.example.app:/cb".into()],
             grant_types: vec![GrantType::AuthorizationCode, GrantType::RefreshToken],
             origins: vec!["http://127.0.0.1".into(), "https://app.example.com".into()],
+            self_registered: true,
             ..Client::new("abc", "My app", scopes("read:lead openid"), Timestamp::from_unix(7))
         };
         assert_eq!(client, expected);

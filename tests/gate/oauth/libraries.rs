@@ -140,7 +140,7 @@ fn the_openidconnect_library_signs_a_user_in_from_discovery_on() {
         let (challenge, pkce) = PkceCodeChallenge::new_random_sha256();
         let (link, state, nonce) = client
             .authorize_url(CoreAuthenticationFlow::AuthorizationCode, CsrfToken::new_random, Nonce::new_random)
-            .add_scopes(["profile", "email"].map(|scope| Scope::new(scope.to_owned())))
+            .add_scopes(["read", "profile", "email"].map(|scope| Scope::new(scope.to_owned())))
             .set_pkce_challenge(challenge)
             .url();
         let (code, came_back) = consented(&provider, link.as_str());

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::gate::CLIENT;
-use crate::support::provider::{App, CALLBACK, ISSUER, Person, Provider, authorize, parameter};
+use crate::support::provider::{App, CALLBACK, ISSUER, Person, Provider, authorize};
 use crate::support::setup::SITE;
 use crate::support::wire::Reply;
 
@@ -76,8 +76,10 @@ fn a_client_registers_with_the_initial_token_and_signs_users_in() {
     let token = tokens["access_token"].as_str().expect("an access token");
     assert_eq!(provider.api("GET", "/api/resource/Item", token, None).status, 200);
     assert_eq!(provider.api("POST", "/api/resource/Lead", token, Some("{\"lead_name\":\"x\"}")).status, 403);
+    // Nobody has vouched for it, so nobody is sent there with an error by a mere link (RFC 9700 section 4.11.2).
     let wider = Person::new(&provider).begin(&authorize(&app, "read write", &[]));
-    assert_eq!(parameter(wider.location(), "error").as_deref(), Some("invalid_scope"));
+    assert_eq!((wider.reply.status, wider.reply.header("location")), (400, None));
+    assert!(wider.reply.text().contains("invalid_scope"), "{}", wider.reply.text());
     assert_eq!(error(&provider.token(&app, &[("grant_type", "client_credentials")])), (400, "unauthorized_client".to_owned()));
 }
 
