@@ -5,8 +5,7 @@ use std::sync::Arc;
 use http::{Method, StatusCode};
 
 use crate::authserver::call::{Answer, Call, Failure};
-use crate::authserver::consent::{foreign, forged};
-use crate::authserver::page::{self, App};
+use crate::authserver::page::{self, App, foreign, forged};
 use crate::authserver::revoke::end_grant;
 use crate::authserver::session::{self, Live};
 use crate::authserver::signin::{self, Errand, Gate};

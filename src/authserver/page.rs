@@ -222,3 +222,25 @@ fn capitalised(sentence: &str) -> String {
     let end = if sentence.ends_with('.') { "" } else { "." };
     [&first, letters.as_str(), end].concat()
 }
+
+/// For a form that another site has sent.
+pub fn foreign(call: &Call<'_>) -> Result<Answer, Failure> {
+    let message = Message {
+        title: "Nothing was done",
+        sentence: "Another site tried to answer in your place.",
+        advice: "If you wanted this, go back to the app and begin again.",
+        ..Message::new(call.issuer)
+    };
+    refuse(call.issuer, StatusCode::FORBIDDEN, "form_foreign", message)
+}
+
+/// For a form that none of our pages has made.
+pub fn forged(call: &Call<'_>) -> Result<Answer, Failure> {
+    let message = Message {
+        title: "Nothing was done",
+        sentence: "What your browser sent is not what our page gave it.",
+        advice: "Go back to the app and begin again.",
+        ..Message::new(call.issuer)
+    };
+    refuse(call.issuer, StatusCode::BAD_REQUEST, "form_invalid", message)
+}
