@@ -304,7 +304,7 @@ fn a_redirect_is_302_or_303_and_never_repeats_a_body() {
 
 #[test]
 fn nobody_is_redirected_to_a_client_before_signing_in() {
-    let provider = Provider::with("registration = \"open\"");
+    let provider = Provider::with("registration = \"open\"\nclient_documents = true");
     let metadata = json!({"redirect_uris": [CALLBACK], "client_name": "Your Bank", "token_endpoint_auth_method": "client_secret_post"});
     let body = metadata.to_string();
     let head = format!("Host: {SITE}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n", body.len());
@@ -313,12 +313,14 @@ fn nobody_is_redirected_to_a_client_before_signing_in() {
     let text = |name: &str| registered.json()[name].as_str().map(str::to_owned);
     let itself = App { id: text("client_id").expect("an id"), secret: text("client_secret") };
     // One that a document describes has been looked at by nobody either.
+    let url = "https://app.example/client.json";
+    let kept = format!("doc-{}", &scopegate::store::kept::digest_id(url)[..40]);
     provider.gate.put_client(&json!({
-        "v": 1, "id": "described", "name": "Described", "scopes": "read", "enabled": true, "created": 1, "secret": "00".repeat(32),
+        "v": 1, "id": kept, "name": "Described", "scopes": "read", "enabled": true, "created": 1, "secret": "00".repeat(32),
         "redirect_uris": [CALLBACK], "grant_types": ["authorization_code"],
-        "document": {"url": "https://app.example/client.json", "fresh_until": 4_102_444_800_u64},
+        "document": {"url": url, "fresh_until": 4_102_444_800_u64},
     }));
-    let described = App { id: "described".to_owned(), secret: Some(String::new()) };
+    let described = App { id: url.to_owned(), secret: Some(String::new()) };
     let long = "x".repeat(2049);
     let wrong = [
         ("response_type", "token"),

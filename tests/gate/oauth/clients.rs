@@ -284,7 +284,7 @@ fn a_client_cannot_pass_for_a_user() {
         register(&provider, &json!({"redirect_uris": [CALLBACK], "client_id": "Administrator", "user": "Administrator", "sub": "x"}));
     assert_eq!(reply.status, 201);
     let id = reply.json()["client_id"].as_str().expect("an id").to_owned();
-    assert!(id.len() == 16 && id.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()), "{id}");
+    assert!(id.len() == 20 && id.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()), "{id}");
 
     let robot = provider.app("robot", "read", &["--grant-type", "client_credentials"]);
     // Whatever it says of itself or of a user.

@@ -196,7 +196,7 @@ fn an_app_that_was_withdrawn_is_asked_for_again_and_its_tokens_end() {
         assert_eq!(grants_to(&provider, &app), 1);
 
         let done = person.post(&format!("{ISSUER}/oauth/grants"), &[("ticket", &ticket)]);
-        assert!(person.follow(done).reply.text().contains("Access is withdrawn"));
+        assert!(person.follow(done).reply.text().contains("can no longer use your account"));
         eventually("the token has ended", || provider.api("GET", "/api/resource/Item", access, None).status == 401);
         let refreshed = provider.token(&app, &[("grant_type", "refresh_token"), ("refresh_token", refresh)]);
         assert_eq!(error(&refreshed), (400, "invalid_grant".to_owned()));
