@@ -141,7 +141,7 @@ fn sign_in_is_bound_to_the_browser_that_began_it() {
     let good = person.jars[SITE].clone();
     let (name, value) = good.iter().next().expect("the cookie of the sign-in");
     let foreign = attacker.jars[SITE].values().next().expect("the attacker's").clone();
-    let flipped = if value.starts_with('A') { format!("B{}", &value[1..]) } else { format!("A{}", &value[1..]) };
+    let flipped = format!("{}{}", if value.starts_with('A') { 'B' } else { 'A' }, &value[1..]);
     for changed in [flipped, value[1..].to_owned(), foreign, "x".to_owned()] {
         person.jars.get_mut(SITE).expect("a jar").insert(name.clone(), changed.clone());
         assert!(unknown(&person.get(&url)), "{changed}");

@@ -139,6 +139,9 @@ fn a_token_answer_says_the_scope_that_was_granted() {
     assert_eq!(text(&given(&provider, &provider.token(&own, &OWN)), "scope"), "read");
 }
 
+/// Fields of a form.
+type Form<'a> = &'a [(&'a str, &'a str)];
+
 #[test]
 fn token_errors_are_json_with_the_codes_of_rfc_6749() {
     let provider = Provider::on_redis();
@@ -146,7 +149,7 @@ fn token_errors_are_json_with_the_codes_of_rfc_6749() {
     let off = provider.confidential("off", "read");
     endpoints::operate(&provider, &["client", "disable", "off"]);
     let odd = "canary\"\\<b>\u{e9}\r\n";
-    let rows: [(&App, &[(&str, &str)], u16, &str); 12] = [
+    let rows: [(&App, Form, u16, &str); 12] = [
         (&app, &[], 400, "invalid_request"),
         (&app, &[("grant_type", "refresh_token"), ("grant_type", "refresh_token")], 400, "invalid_request"),
         (&off, &OWN, 401, "invalid_client"),
