@@ -9,6 +9,7 @@ use crate::authserver::clients::{authenticate, guessed};
 use crate::authserver::issue::{self, Issued, draw, issue};
 use crate::authserver::keys::{self, SiteKeys};
 use crate::authserver::random;
+use crate::authserver::revoke::end_grant;
 use crate::oauth::authorization::check_resource;
 use crate::oauth::claims::{ID_TOKEN_LIFETIME, IdToken, Particulars, Told, at_hash, is_openid};
 use crate::oauth::client::{Client, GrantType};
@@ -197,9 +198,9 @@ fn unknown(call: &Call<'_>, client: &Client) {
 async fn end_reused(call: &mut Call<'_>, grant: &str, refused: Refused, description: &'static str) -> Failure {
     match refused {
         Refused::Error(error) => error.into(),
-        Refused::Reused => match grants::end(call.store(), &call.issuer.name, grant, End::Reuse, call.now).await {
-            Ok(_) => OAuthError::grant(description).into(),
-            Err(error) => error.into(),
+        Refused::Reused => match end_grant(call, grant, End::Reuse).await {
+            Ok(()) => OAuthError::grant(description).into(),
+            Err(failure) => failure,
         },
     }
 }

@@ -100,6 +100,8 @@ pub enum Subject<'a> {
     Client(&'a str),
     User(&'a str),
     Grant(&'a str),
+    /// Nothing: its mark is the latest that a client or a user of the site has had.
+    Latest,
 }
 
 impl Subject<'_> {
@@ -109,6 +111,7 @@ impl Subject<'_> {
             Self::Client(id) => format!("client:{id}"),
             Self::User(user) => format!("user:{user}"),
             Self::Grant(id) => format!("grant:{id}"),
+            Self::Latest => "latest".to_owned(),
         }
     }
 }

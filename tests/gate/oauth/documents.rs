@@ -94,6 +94,9 @@ impl Documents {
     }
 }
 
+/// What is wrong with a document.
+type Change = fn(&mut Value);
+
 const LOCAL: &str = "client_document_networks = [\"127.0.0.0/8\", \"::1/128\"]";
 
 /// The clients that the gate keeps.
@@ -144,7 +147,7 @@ fn a_document_that_is_no_good_makes_no_client() {
     let documents = Documents::start();
     let provider = documents.provider(LOCAL);
     let before = kept(&provider.gate);
-    let bad: [(&str, fn(&mut Value)); 6] = [
+    let bad: [(&str, Change); 6] = [
         ("another id", |document| document["client_id"] = json!("https://localhost/other.json")),
         ("no redirect URI", |document| document["redirect_uris"] = json!([])),
         ("a script for a redirect URI", |document| document["redirect_uris"] = json!(["javascript:alert(1)"])),
