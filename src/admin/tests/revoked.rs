@@ -162,6 +162,23 @@ async fn what_is_issued_in_the_second_of_a_revocation_ends_with_the_next_of_any_
 }
 
 #[tokio::test]
+async fn what_a_gateway_issued_whose_clock_runs_ahead_is_revoked_as_well() {
+    let room = Room::new();
+    room.client("crm", "read").await;
+    let secret = room.admin.create_client(ERP, new_client("shop", "read")).await.expect("a new client").client_secret;
+    assert!(secret.is_some());
+    let (at, of_user, of_client) = (now().unix(), TokenHash::of(b"one"), TokenHash::of(b"two"));
+    for (id, token) in [("crm", of_user), ("shop", of_client)] {
+        room.put_under(&token, id, at + 3, at + 3600, None).await;
+        assert!(room.lives(&token.to_string()).await);
+    }
+    room.admin.rotate_secret(ERP, "shop", Rotation { overlap: None, revoke_tokens: true }).await.expect("it is there");
+    assert!(!room.lives(&of_client.to_string()).await && room.lives(&of_user.to_string()).await);
+    room.admin.revoke_user(ERP, USER).await.expect("a user");
+    assert!(!room.lives(&of_user.to_string()).await);
+}
+
+#[tokio::test]
 async fn deleting_a_client_voids_what_a_later_one_of_its_id_would_inherit() {
     let room = Room::new();
     room.client("crm", "read").await;
