@@ -16,6 +16,7 @@ pub mod cors;
 pub mod documents;
 pub mod endpoint;
 pub mod grants;
+pub mod hosts;
 pub mod introspect;
 pub mod issue;
 pub mod issuer;
@@ -116,6 +117,9 @@ impl Worker {
             pages = pages.clone().asked(&self.shared, issuer, endpoint, &parts.headers).await?;
             if parts.method == Method::OPTIONS && endpoint.is_for_pages() {
                 return Ok(pages.options(endpoint, &parts.headers));
+            }
+            if let Some(answer) = hosts::moved(issuer, endpoint, &parts) {
+                return Ok(answer);
             }
             let mut held = self.shared.bodies.share();
             let body = if parts.method == Method::POST {

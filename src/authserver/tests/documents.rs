@@ -136,3 +136,34 @@ fn a_preflight_is_answered_and_every_answer_says_who_may_read_it() {
         assert_eq!(header(&headers, "access-control-allow-credentials"), None);
     }
 }
+
+#[test]
+fn a_browser_at_another_host_of_the_site_is_sent_to_the_issuers() {
+    let bench = Bench::embedded();
+    let moved = |method: Method, host: &str, target: &str| {
+        let request = Request::builder().method(method).uri(target).header(http::header::HOST, host).body(()).expect("a request");
+        let (parts, ()) = request.into_parts();
+        let endpoint = Endpoint::of(parts.uri.path()).expect("an endpoint");
+        hosts::moved(&bench.issuer, endpoint, &parts).map(|answer| answer.headers["location"].to_str().expect("text").to_owned())
+    };
+    let begin = "/oauth/authorize?client_id=a&state=%0d%0a";
+    let to = format!("{URL}{begin}&sg_moved=1");
+    assert_eq!(moved(Method::GET, "www.example.com", begin), Some(to.clone()));
+    assert_eq!(moved(Method::GET, "www.example.com:8443", "/oauth/grants"), Some(format!("{URL}/oauth/grants?sg_moved=1")));
+    let frappes = "/api/method/frappe.integrations.oauth2.authorize?x";
+    assert_eq!(moved(Method::GET, "www.example.com", frappes), Some(format!("{URL}{frappes}&sg_moved=1")));
+    for (method, host, target) in [
+        (Method::GET, "erp.example.com", begin),
+        (Method::GET, "ERP.example.com:8443", begin),
+        (Method::GET, "www.example.com", &to[URL.len()..]),
+        (Method::POST, "www.example.com", "/oauth/authorize"),
+        (Method::POST, "www.example.com", "/oauth/token"),
+        (Method::GET, "www.example.com", "/oauth/callback?code=1&state=2"),
+        (Method::GET, "www.example.com", "/.well-known/openid-configuration"),
+    ] {
+        assert_eq!(moved(method.clone(), host, target), None, "{method} {host} {target}");
+    }
+    // HTTP/2 has no Host.
+    let (parts, ()) = Request::get("https://www.example.com/oauth/grants").body(()).expect("a request").into_parts();
+    assert!(hosts::moved(&bench.issuer, Endpoint::Grants, &parts).is_some());
+}

@@ -55,7 +55,7 @@ pub fn oauth(site: &Section<'_>, hosts: &[Item<Box<str>>], scopes: &[NamedScope]
 
 fn settings(section: &Section<'_>, hosts: &[Item<Box<str>>], scopes: &[NamedScope], sealed: bool) -> Option<OAuth> {
     let issuer = section.text("issuer", |text| issuer(text, hosts));
-    let sign_in = sign_in(section, issuer.as_deref(), sealed);
+    let sign_in = sign_in(section, issuer.as_deref(), hosts, sealed);
     let pkce_for_all = section.text("require_pkce", |text| match text {
         "public" => Ok(false),
         "all" => Ok(true),
@@ -108,8 +108,8 @@ fn issuer(text: &str, hosts: &[Item<Box<str>>]) -> Result<Box<str>, String> {
 }
 
 /// What the gate is to Frappe. Its three keys stand together or not at all.
-fn sign_in(section: &Section<'_>, issuer: Option<&str>, sealed: bool) -> Option<SignIn> {
-    let login_url = section.text("login_url", |text| login_url(text, issuer));
+fn sign_in(section: &Section<'_>, issuer: Option<&str>, hosts: &[Item<Box<str>>], sealed: bool) -> Option<SignIn> {
+    let login_url = section.text("login_url", |text| login_url(text, issuer, hosts));
     let client_id = section.text("client_id", client_id);
     let secret = section.secret("client_secret", "client_secret_file");
     section.warn_if_written("client_secret", "client_secret_file");
@@ -140,7 +140,7 @@ fn sign_in(section: &Section<'_>, issuer: Option<&str>, sealed: bool) -> Option<
     Some(SignIn { login_url: login_url?, client_id: client_id?, client_secret: secret?, scope: scope.unwrap_or(SIGN_IN_SCOPE.into()) })
 }
 
-fn login_url(text: &str, issuer: Option<&str>) -> Result<Box<str>, String> {
+fn login_url(text: &str, issuer: Option<&str>, hosts: &[Item<Box<str>>]) -> Result<Box<str>, String> {
     let remedy = "write it like \"https://frappe.example.com\"";
     if origin::check(text).is_err() {
         return Err(format!(
@@ -151,7 +151,9 @@ fn login_url(text: &str, issuer: Option<&str>) -> Result<Box<str>, String> {
     if !text.starts_with("https://") && !origin::is_loopback(origin::host(text)) {
         return Err(format!("`{text}` would show passwords to the network; {remedy}"));
     }
-    if issuer == Some(text) {
+    // Whichever host of the site it is: at the issuer's port the gate answers to all of them.
+    let is_gate = |issuer: &str| hosts.iter().any(|host| issuer.replacen(origin::host(issuer), &host.value, 1) == text);
+    if issuer.is_some_and(is_gate) {
         return Err(format!("`{text}` is the gate itself, and users sign in at Frappe; name the origin where browsers reach Frappe"));
     }
     Ok(text.into())

@@ -98,6 +98,19 @@ fn each_mistake_is_one_line_with_its_remedy() {
 }
 
 #[test]
+fn users_sign_in_at_no_host_of_the_gate() {
+    let hosts = "hosts = [\"erp.example.com\", \"www.example.com\"]\n";
+    let section = |login_url: &str| {
+        let keys = format!("issuer = \"https://erp.example.com\"\nlogin_url = \"{login_url}\"\nclient_id = \"1\"\nclient_secret = \"s\"");
+        [hosts, &oauth(&keys)].concat()
+    };
+    assert!(refusal(&section("https://www.example.com")).contains("`https://www.example.com` is the gate itself"));
+    // Another port may be Frappe's own.
+    assert!(with(&section("https://www.example.com:8443")).is_ok());
+    assert!(with(&section("https://www.example.com.example.net")).is_ok());
+}
+
+#[test]
 fn a_credential_fits_the_provider() {
     let bearer_without = "is \"bearer\", so users must sign in at Frappe; write [site.oauth] with issuer, login_url, client_id and \
                           client_secret_file, or credential = \"api-key\"";
