@@ -116,6 +116,7 @@ impl Generation {
         let authserver = authserver::Shared {
             store: ingredients.store.store().clone(),
             cached: ingredients.store.clone(),
+            origins: ingredients.origins.clone(),
             seal: ingredients.seal.clone(),
             bodies: ingredients.bodies.clone(),
             clock: ingredients.clock,

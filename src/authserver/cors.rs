@@ -14,7 +14,7 @@ use crate::authserver::Shared;
 use crate::authserver::call::Answer;
 use crate::authserver::endpoint::Endpoint;
 use crate::authserver::issuer::Issuer;
-use crate::store::{StoreError, origins};
+use crate::store::StoreError;
 
 const ANYONE: HeaderValue = HeaderValue::from_static("*");
 const ALLOWED_HEADERS: HeaderValue = HeaderValue::from_static("authorization, content-type, accept, accept-language");
@@ -46,11 +46,12 @@ impl Pages {
         }
     }
 
-    /// What the clients of the site say, where the rest says nothing.
+    /// What the clients of the site say, where the rest says nothing; remembered for a moment, since a stranger may ask for it with every
+    /// request.
     pub async fn asked(self, shared: &Shared, issuer: &Issuer, endpoint: Endpoint, headers: &HeaderMap) -> Result<Self, StoreError> {
         let Some(origin) = origin(endpoint, headers).filter(|_| self == Self::None) else { return Ok(self) };
         let Some(text) = origin.to_str().ok().filter(|text| text.len() <= ORIGIN_BYTES_MAX) else { return Ok(self) };
-        let allowed = origins::allowed(&*shared.store, &issuer.name, text).await?;
+        let allowed = shared.origins.allowed(issuer.site, &issuer.name, text).await?;
         Ok(if allowed { Self::Of(origin.clone()) } else { self })
     }
 

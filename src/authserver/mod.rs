@@ -53,12 +53,14 @@ use crate::exchange::Exchange;
 use crate::exchange::answer::{Reached, own};
 use crate::exchange::body::GateBody;
 use crate::exchange::held::Bodies;
+use crate::exchange::read::Unread;
 use crate::exchange::{rate, read};
 use crate::limiter::{Addresses, Clock};
 use crate::oauth::error::{ErrorCode, OAuthError};
 use crate::policy::time::Timestamp;
 use crate::store::Store;
 use crate::store::cached::CachedStore;
+use crate::store::origins::Origins;
 use crate::store::seal::SealKey;
 use crate::telemetry::Complaints;
 use crate::upstream::{Via, WorkerUpstreams};
@@ -76,6 +78,7 @@ const AWAY_RETRY_SECONDS: u64 = 2;
 pub struct Shared {
     pub store: Arc<dyn Store>,
     pub cached: Arc<CachedStore>,
+    pub origins: Arc<Origins>,
     /// `None` where the operator set none; then there is no sign-in.
     pub seal: Option<Arc<SealKey>>,
     pub bodies: Arc<Bodies>,
@@ -124,7 +127,10 @@ impl Worker {
             let mut held = self.shared.bodies.share();
             let body = if parts.method == Method::POST {
                 let read = read::whole(body, BODY_BYTES_MAX, BODY_TIMEOUT, &mut held, &mut exchange.bytes_in).await;
-                read.map_err(|_| OAuthError::request("the body is too large, too slow, or broke off"))?
+                read.map_err(|unread| match unread {
+                    Unread::Full => OAuthError::new(ErrorCode::TemporarilyUnavailable, "too many bodies are on their way; try again"),
+                    _ => OAuthError::request("the body is too large, too slow, or broke off"),
+                })?
             } else {
                 Bytes::new()
             };

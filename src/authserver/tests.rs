@@ -102,6 +102,8 @@ impl Bench {
         let quota = |requests| Quota { requests, period: Duration::from_secs(60), burst: requests };
         let shared = Shared {
             cached: Arc::new(CachedStore::new(store.clone(), &settings)),
+            // Nothing is remembered.
+            origins: Arc::new(Origins::new(store.clone(), Duration::from_nanos(1))),
             store,
             seal: Some(Arc::new(SealKey::from_hex(&"5a".repeat(32)).expect("a key"))),
             bodies: Bodies::new(1 << 20),

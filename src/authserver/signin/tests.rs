@@ -33,6 +33,7 @@ use crate::store::cached::{CachedStore, SiteId};
 use crate::store::embedded::EmbeddedStore;
 use crate::store::grants;
 use crate::store::kept::{self, Kind, Set, Subject};
+use crate::store::origins::Origins;
 use crate::store::seal::SealKey;
 use crate::store::{Backend, Settings, Store};
 use crate::telemetry::Complaints;
@@ -140,6 +141,7 @@ impl House {
             shared: Shared {
                 memory: Arc::default(),
                 cached: Arc::new(CachedStore::new(Arc::clone(&store), &cache)),
+                origins: Arc::new(Origins::new(Arc::clone(&store), Duration::from_secs(1))),
                 store,
                 seal: Some(Arc::new(SealKey::from_hex(&SealKey::generate().unwrap()).unwrap())),
                 bodies: Bodies::new(HELD_BYTES_MAX),

@@ -108,6 +108,20 @@ async fn pages_of_a_client_may_read_and_no_others() {
     assert_eq!(bench.store().members(ERP, kept::Set::ClientsOfOrigin, &of).await.expect("the store"), Vec::<String>::new());
 }
 
+#[tokio::test]
+async fn strangers_pages_do_not_ask_the_store_each_time() {
+    let mut bench = Bench::embedded();
+    bench.shared.origins = Arc::new(Origins::new(bench.shared.store.clone(), Duration::from_secs(3600)));
+    let asked = from("https://app.example.com", Endpoint::Token);
+    let known = || Pages::known(&bench.issuer, asked.endpoint, &asked.headers);
+    let pages = async || known().asked(&bench.shared, &bench.issuer, asked.endpoint, &asked.headers).await.expect("the store");
+    assert_eq!(pages().await, Pages::None);
+    let app = Client { origins: vec!["https://app.example.com".to_owned()], ..Client::new("app", "App", scopes("read"), bench.now) };
+    origins::enter(bench.store(), ERP, &app).await.expect("the store");
+    bench.add(app).await;
+    assert_eq!(pages().await, Pages::None, "as a moment ago");
+}
+
 #[test]
 fn a_preflight_is_answered_and_every_answer_says_who_may_read_it() {
     let asked = from("https://app.example.com", Endpoint::Token);

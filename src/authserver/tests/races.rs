@@ -99,6 +99,7 @@ fn shared_again(bench: &Bench) -> Shared {
     Shared {
         store: shared.store.clone(),
         cached: shared.cached.clone(),
+        origins: shared.origins.clone(),
         seal: shared.seal.clone(),
         bodies: shared.bodies.clone(),
         clock: shared.clock,
