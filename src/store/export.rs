@@ -48,7 +48,7 @@ pub struct Entry {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Item {
-    Client(Client),
+    Client(Box<Client>),
     Token {
         #[serde(with = "hexadecimal")]
         hash: TokenHash,
@@ -98,19 +98,20 @@ pub enum What {
 }
 
 impl What {
-    pub const fn as_str(self) -> &'static str {
+    /// One of it, and several.
+    pub const fn names(self) -> [&'static str; 2] {
         match self {
-            Self::Clients => "clients",
-            Self::Tokens => "tokens",
-            Self::Grants => "grants",
-            Self::RefreshTokens => "refresh tokens",
-            Self::Credentials => "sealed credentials",
-            Self::SigningKeys => "signing keys",
-            Self::Marks => "revocation marks",
-            Self::Listings => "entries of indexes",
-            Self::Codes => "codes",
-            Self::Sessions => "sign-ins",
-            Self::Leases => "leases",
+            Self::Clients => ["client", "clients"],
+            Self::Tokens => ["token", "tokens"],
+            Self::Grants => ["grant", "grants"],
+            Self::RefreshTokens => ["refresh token", "refresh tokens"],
+            Self::Credentials => ["sealed credential", "sealed credentials"],
+            Self::SigningKeys => ["set of signing keys", "sets of signing keys"],
+            Self::Marks => ["revocation mark", "revocation marks"],
+            Self::Listings => ["entry of an index", "entries of indexes"],
+            Self::Codes => ["code", "codes"],
+            Self::Sessions => ["sign-in", "sign-ins"],
+            Self::Leases => ["lease", "leases"],
         }
     }
 
@@ -138,9 +139,9 @@ impl Tally {
         self.0.values().sum()
     }
 
-    /// `3 clients, 12 tokens`.
+    /// `1 client, 12 tokens`.
     pub fn told(&self) -> String {
-        let parts: Vec<String> = self.0.iter().map(|(what, count)| format!("{count} {}", what.as_str())).collect();
+        let parts: Vec<String> = self.0.iter().map(|(what, &count)| format!("{count} {}", what.names()[usize::from(count != 1)])).collect();
         if parts.is_empty() { "nothing".to_owned() } else { parts.join(", ") }
     }
 }

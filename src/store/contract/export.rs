@@ -150,7 +150,7 @@ async fn everything_that_lives_is_exported_and_nothing_else(store: Arc<dyn Store
     let user = &found["shop:notbefore:user:user:with:colons@example.com"];
     assert_eq!(user.item, Item::Mark { subject: "user:user:with:colons@example.com".to_owned(), at: past });
     let client = Client { origins: vec!["https://crm.example.com".to_owned()], ..client("crm") };
-    assert_eq!(found["shop:client:crm"].item, Item::Client(client));
+    assert_eq!(found["shop:client:crm"].item, Item::Client(Box::new(client)));
     for entry in found.values() {
         let json = serde_json::to_string(entry).unwrap();
         assert_eq!(&serde_json::from_str::<Entry>(&json).unwrap(), entry, "{json}");
@@ -282,12 +282,12 @@ async fn what_no_store_takes_is_not_imported(store: Arc<dyn Store>) {
     let mark = |subject: &str| Item::Mark { subject: subject.to_owned(), at: Timestamp::from_unix(1) };
     let record = |id: &str, json: &[u8]| Item::Record { kind: Kind::Grant, id: id.to_owned(), json: json.to_vec(), expires: None };
     let member = |of: &str, member: &str| Item::Member { set: Set::GrantsOfUser, of: of.to_owned(), member: member.to_owned() };
-    let good = Entry::new("erp", Item::Client(client("good")));
+    let good = Entry::new("erp", Item::Client(Box::new(client("good"))));
     for (site, item) in [
-        ("erp:x", Item::Client(client("crm"))),
+        ("erp:x", Item::Client(Box::new(client("crm")))),
         ("", mark("client:crm")),
-        ("erp", Item::Client(client("a:b"))),
-        ("erp", Item::Client(Client { v: 2, ..client("crm") })),
+        ("erp", Item::Client(Box::new(client("a:b")))),
+        ("erp", Item::Client(Box::new(Client { v: 2, ..client("crm") }))),
         ("erp", Item::Token { hash: hash("a"), record: token("a b", "read", later()) }),
         ("erp", Item::Credential { id: "{a}".to_owned(), sealed: Vec::new() }),
         ("erp", Item::Credential { id: "a".to_owned(), sealed: vec![0; 70_000] }),

@@ -101,7 +101,7 @@ fn clients(transaction: &ReadTransaction, to: &mut Sender) -> Result<(), Stop> {
     for entry in transaction.open_table(CLIENTS)?.iter()? {
         let (key, json) = entry?;
         let (site, id) = key.value();
-        to.send(site, Item::Client(read_client(site, id, json.value()).map_err(Stop::Store)?))?;
+        to.send(site, Item::Client(Box::new(read_client(site, id, json.value()).map_err(Stop::Store)?)))?;
     }
     Ok(())
 }

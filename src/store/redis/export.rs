@@ -180,7 +180,7 @@ impl RedisStore {
         for ((_, key), (value, left)) in keys.iter().zip(values) {
             let Some(value) = value else { continue };
             match key {
-                Key::Client { site, id } => to.send(site, Item::Client(read_client(site, id, &value)?)).await,
+                Key::Client { site, id } => to.send(site, Item::Client(Box::new(read_client(site, id, &value)?))).await,
                 Key::Token { site, hash } => {
                     let record = read_token(site, hash, &value)?;
                     to.send(site, Item::Token { hash: *hash, record }).await;

@@ -3,3 +3,4 @@
 mod both;
 mod crash;
 mod failing;
+mod moving;
