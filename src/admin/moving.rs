@@ -7,6 +7,7 @@
 use std::any::Any;
 use std::fs;
 use std::io;
+use std::os::unix::fs::{MetadataExt, chown};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -131,7 +132,14 @@ pub async fn restore(socket: &Path, settings: &Settings, file: &Path, replace: b
     // Judged in a copy: opening writes, and a backup on a medium that cannot be written is a good one.
     let draft = draft_of(file, path)?;
     let holds = judge(file, draft.path()).await?;
+    let before = fs::metadata(path).ok();
     let (guard, held_before) = occupy(path, replace).await?;
+    // The gate's user may be another than the one who restores.
+    if let Some(before) = before
+        && fs::metadata(draft.path()).is_ok_and(|made| (made.uid(), made.gid()) != (before.uid(), before.gid()))
+    {
+        chown(draft.path(), Some(before.uid()), Some(before.gid())).map_err(cannot_put)?;
+    }
     draft.put(path).map_err(cannot_put)?;
     drop(guard);
     hand_over(path)?;

@@ -18,7 +18,7 @@ use crate::store::record::{check_credential, check_kept, check_site, client_name
 use crate::store::{Store, StoreError};
 
 /// Entries of a page at most, and the bytes of their values after which it is full: one import of an embedded store is one write.
-pub const PAGE_ENTRIES_MAX: usize = 512;
+pub const PAGE_ENTRIES_MAX: usize = 2048;
 pub const PAGE_BYTES_MAX: usize = 1024 * 1024;
 
 /// Pages that an export is ahead of who takes them.

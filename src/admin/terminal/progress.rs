@@ -27,7 +27,7 @@ impl Progress {
         let now = Instant::now();
         if self.visible && due(now, self.started, self.shown) {
             self.shown = Some(now);
-            let rate = count / now.duration_since(self.started).as_secs().max(1);
+            let rate = u128::from(count) * 1000 / now.duration_since(self.started).as_millis().max(1);
             // Where nobody sees it, nobody misses it.
             let _ = write!(io::stderr(), "\r\x1b[K{count} {}, {rate} a second", self.done);
         }

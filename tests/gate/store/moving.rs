@@ -2,7 +2,7 @@
 //! written where it would undo something.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
@@ -223,10 +223,13 @@ fn a_backup_is_made_while_the_gate_runs_and_restored_when_it_does_not() {
     let config = &gate.config;
     refused(&cli(config, &["store", "restore", path(&file)]), 1, &["holds 1 client, 1 token;", "--replace"]);
     assert_eq!((state(config, &before), state(config, &after).as_deref()), (None, Some("live")), "nothing has changed");
+    let store = gate.setup.dir.path().join("store.redb");
+    // Only root can give anything away; for others there is nothing to see.
+    let given = chown(&store, Some(12_345), Some(12_345)).is_ok();
     let restored = cli_json(config, &["store", "restore", path(&file), "--replace", "--json"]);
     assert_eq!((&restored["holds"], &restored["held_before"]), (&made["holds"], &json!({"clients": 1, "tokens": 1})));
-    let store = gate.setup.dir.path().join("store.redb");
-    assert_eq!(fs::metadata(&store).expect("it is there").permissions().mode() & 0o777, 0o600);
+    let put = fs::metadata(&store).expect("it is there");
+    assert_eq!((put.permissions().mode() & 0o777, put.uid() == 12_345), (0o600, given), "it belongs to whom it belonged to");
     assert_eq!((state(config, &before).as_deref(), state(config, &after)), (Some("live"), None));
 
     // Where no gate runs, the file is read by the command itself; and onto an empty store nothing needs to be replaced.
