@@ -78,7 +78,7 @@ struct Cli {
 enum Command {
     /// Run the gate, until SIGTERM
     Serve(Serve),
-    /// Run a gate before an ERP in memory, with tokens to try
+    /// Run a gate before an ERP in memory, with a sign-in and tokens to try
     Demo(Demo),
     /// Say what is wrong with a config, certificates and store included
     Check(Check),
@@ -150,11 +150,20 @@ struct Demo {
     /// The port of the ERP in memory; 0 for a free one
     #[arg(long, default_value_t = 0, value_name = "PORT")]
     upstream_port: u16,
+    /// The port of the app that users let in; 0 for a free one
+    #[arg(long, default_value_t = 0, value_name = "PORT")]
+    app_port: u16,
 }
 
 impl Demo {
     fn options(&self) -> DemoOptions {
-        DemoOptions { port: self.port, http_port: self.http_port, upstream_port: self.upstream_port, json: self.json }
+        DemoOptions {
+            port: self.port,
+            http_port: self.http_port,
+            upstream_port: self.upstream_port,
+            app_port: self.app_port,
+            json: self.json,
+        }
     }
 }
 

@@ -20,6 +20,10 @@ use crate::upstream::credential::ApiKey;
 /// Characters of an id that is not chosen: 36 to the power of 20 is beyond meeting by chance.
 const ID_LETTERS: usize = 20;
 
+/// The users whose names are no addresses, and so could be ids of clients: tokens of a client without a user speak for its id (RFC 9700
+/// section 4.15).
+const USERS_WITHOUT_AT: [&str; 2] = ["Administrator", "Guest"];
+
 /// The longest id, in bytes: that of the stores.
 const ID_BYTES_MAX: usize = 64;
 
@@ -356,6 +360,10 @@ pub(super) fn is_id(id: &str) -> bool {
 
 /// An id that an operator chose: it begins with a letter or digit, so that it looks like no option and no directory.
 fn chosen_id(id: &str) -> Result<String, AdminError> {
+    if USERS_WITHOUT_AT.iter().any(|user| user.eq_ignore_ascii_case(id)) {
+        let message = format!("`{id}` is a user of every Frappe, and a client of that id could pass for it; choose another id");
+        return Err(AdminError::new(Code::ClientInvalid, message));
+    }
     if is_id(id) && id.as_bytes()[0].is_ascii_alphanumeric() {
         return Ok(id.to_owned());
     }

@@ -92,11 +92,14 @@ impl Admin {
         found.map(|grant| grant.value).ok_or_else(|| unknown_grant(site, id))
     }
 
-    /// Voids everything of `subject` that was issued until now, in one write. What was issued in the second of an earlier revocation bears
-    /// the one after it, so the mark goes that far.
+    /// Voids everything of `subject` that was issued until now, in one write.
+    ///
+    /// What is issued in the second of a revocation bears the one after it, and may belong to the next subject that is revoked in that same
+    /// second. So no two marks are alike, and the latest is known before the next stands: whatever was issued bears that second at most.
     pub(super) async fn void(&self, site: &str, subject: Subject<'_>, now: Timestamp) -> Result<(), AdminError> {
-        let before = self.store.mark(site, &[subject]).await?;
-        let marked = self.store.revoke(site, subject, issue_at(now, before)).await;
+        let at = issue_at(now, self.store.mark(site, &[Subject::Latest, subject]).await?);
+        self.store.revoke(site, Subject::Latest, at).await?;
+        let marked = self.store.revoke(site, subject, at).await;
         self.forget_tokens();
         Ok(marked?)
     }

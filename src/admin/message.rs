@@ -150,6 +150,9 @@ pub struct ClientView {
     /// The URL of the document that describes it, which is what apps call it then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub document: Option<String>,
+    /// Whether it made itself known, and no operator did.
+    #[serde(default)]
+    pub self_registered: bool,
 }
 
 impl ClientView {
@@ -172,6 +175,7 @@ impl ClientView {
             user: client.user.as_deref().map(str::to_owned),
             previous_secret_until: client.previous_secret.map(|previous| previous.until).filter(|until| now < *until),
             document: client.document.as_ref().map(|document| document.url.clone()),
+            self_registered: client.self_registered,
         }
     }
 }

@@ -104,6 +104,9 @@ fn flow(client: &ClientView) -> Vec<(&'static str, Cell)> {
     rows.extend(each("origins", &client.origins));
     rows.extend(client.user.as_ref().map(|user| ("speaks for", Cell::plain(user))));
     rows.extend(client.document.as_ref().map(|document| ("document", Cell::plain(document))));
+    if client.self_registered {
+        rows.push(("registered", Cell::plain("by itself")));
+    }
     rows.extend(client.previous_secret_until.map(|until| ("old secret", Cell::plain(&format!("counts until {}", moment(until))))));
     rows
 }

@@ -1,35 +1,39 @@
-//! `scopegate demo`: the whole of it on one machine with nothing installed. Pocket ERP behind a gate with a certificate, a store, a client and
-//! tokens of its own, in a directory that is gone when it ends.
+//! `scopegate demo`: the whole of it on one machine with nothing installed. Pocket ERP behind a gate that is its OAuth provider, with a
+//! certificate, a store, a client and tokens of its own, in a directory that is gone when it ends; and the app that users let in.
+
+mod callback;
+mod directory;
+mod guide;
 
 use std::io::Write as _;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::Path;
 use std::sync::Arc;
 
 use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
 use data_encoding::HEXLOWER;
-use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-};
-use serde_json::json;
+use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::admin::message::{NewClient, NewToken, SecretText};
+use crate::admin::operations::Admin;
+use crate::app::demo::callback::Callback;
+use crate::app::demo::directory::Directory;
+use crate::app::demo::guide::{Guide, Tokens};
 use crate::app::{App, Failure};
-use crate::audit;
-use crate::oauth::client::Client;
 use crate::pocket::{self, Pocket};
-use crate::policy::scope::Scopes;
-use crate::policy::time::Timestamp;
-use crate::policy::token::{AccessToken, RECORD_VERSION, TOKEN_BYTES, TokenRecord};
-use crate::store::Store;
+use crate::store::seal::SealKey;
 use crate::telemetry;
 
 const SITE: &str = "demo";
 const CLIENT: &str = "demo-app";
+/// What the gate is at pocket ERP.
+const GATE_CLIENT: &str = "scopegate";
+/// Somebody whom [`Pocket::sample`] knows.
 const USER: &str = "demo@example.com";
-/// What each token may do.
+const PASSWORD: &str = "demo";
+/// What each token may do that is there from the start.
 const SCOPES: [&str; 4] = ["read", "read write", "read write delete", "all"];
-/// Seconds that the tokens live: a working day.
+/// Seconds that these live: a working day.
 const TOKEN_SECONDS: u64 = 8 * 3600;
 
 /// What the command line says.
@@ -39,6 +43,7 @@ pub struct DemoOptions {
     pub port: u16,
     pub http_port: u16,
     pub upstream_port: u16,
+    pub app_port: u16,
     /// One line for scripts instead of the guide.
     pub json: bool,
 }
@@ -46,39 +51,53 @@ pub struct DemoOptions {
 /// Runs until it is told to stop.
 pub fn run(options: DemoOptions) -> Result<(), Failure> {
     let dir = Directory::create()?;
-    let key = Secrets::new()?;
+    let secrets = Secrets::new()?;
     let ca_file = dir.certificates()?;
-    let erp = std::net::TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, options.upstream_port))).map_err(|error| {
-        Failure::failed(format!("pocket ERP cannot listen on port {}: {error}; pick another with --upstream-port", options.upstream_port))
-    })?;
-    erp.set_nonblocking(true).map_err(Failure::failed)?;
-    let erp_address = erp.local_addr().map_err(Failure::failed)?;
-    let (config, _) =
-        crate::config::parse(&config_text(&dir.0, options, erp_address, &key), "demo", std::iter::empty()).map_err(Failure::config)?;
+    let (erp, erp_address) = listen("pocket ERP", options.upstream_port, "--upstream-port")?;
+    let (door, app_address) = listen("the demo app", options.app_port, "--app-port")?;
+    let reserved = Reserved::port(options.port)?;
+    let base_url = match reserved.port {
+        443 => "https://localhost".to_owned(),
+        port => format!("https://localhost:{port}"),
+    };
+    let text = config_text(dir.path(), &base_url, reserved.port, options.http_port, erp_address, &secrets);
+    let (config, _) = crate::config::parse(&text, "demo", std::iter::empty()).map_err(Failure::config)?;
     telemetry::start_logging(config.log.level, false);
     let app = App::build(config, None).map_err(|failure| Failure {
         // The configuration that it blames is none that anybody can change.
         message: format!("{}\nother ports are taken by --port and --http-port; 0 picks a free one", failure.message),
         ..failure
     })?;
-    let tokens = app.control.block_on(seed(&*app.running.store))?;
-    let pocket = Arc::new(Pocket::sample().with_key(&key.key, &key.secret, USER));
-    let stop = app.running.drain.clone();
+    drop(reserved);
+    let redirect_uri = format!("http://{app_address}/callback");
+    let (client_secret, tokens) = app.control.block_on(seed(&app.admin.1, &redirect_uri, &secrets))?;
+    let pocket = Pocket::sample().with_key(&secrets.key, &secrets.secret, USER).with_password(USER, PASSWORD).with_oauth_client(
+        GATE_CLIENT,
+        &secrets.client_secret,
+        &[&format!("{base_url}/oauth/callback")],
+        "all openid",
+        true,
+    );
+    let addresses = app.addresses();
+    let guide = Guide {
+        http_url: format!("http://localhost:{}", port_of(&addresses, "http")),
+        base_url,
+        ca_file,
+        upstream_url: format!("http://{erp_address}"),
+        metrics: addresses["metrics"].as_str().unwrap_or_default().to_owned(),
+        redirect_uri,
+        state: secrets.state,
+        client_secret,
+        tokens,
+    };
+    let (stop, pocket) = (app.running.drain.clone(), Arc::new(pocket));
     app.control.spawn(async move {
         match tokio::net::TcpListener::from_std(erp) {
             Ok(listener) => pocket::serve(listener, pocket, async move { stop.wait().await }).await,
             Err(error) => tracing::error!(%error, "pocket ERP is not served"),
         }
     });
-    let addresses = app.addresses();
-    let guide = Guide {
-        base_url: format!("https://localhost:{}", port_of(&addresses, "https")),
-        http_url: format!("http://localhost:{}", port_of(&addresses, "http")),
-        ca_file,
-        upstream_url: format!("http://{erp_address}"),
-        metrics: addresses["metrics"].as_str().unwrap_or_default().to_owned(),
-        tokens,
-    };
+    app.control.spawn(callback::serve(door, Callback::of(&guide)));
     let text = if options.json { guide.line() } else { guide.text() };
     let mut out = std::io::stdout().lock();
     // A reader that went away is no reason not to serve.
@@ -87,76 +106,70 @@ pub fn run(options: DemoOptions) -> Result<(), Failure> {
     app.run()
 }
 
-/// A directory of this process's own, gone with it.
-struct Directory(PathBuf);
-
-impl Directory {
-    fn create() -> Result<Self, Failure> {
-        let mut name = [0; 8];
-        SystemRandom::new().fill(&mut name).map_err(|_| Failure::failed("the system gives no random bytes"))?;
-        let path = std::env::temp_dir().join(format!("scopegate-demo-{}", HEXLOWER.encode(&name)));
-        let made = std::fs::DirBuilder::new().mode(0o700).create(&path);
-        made.map_err(|error| Failure::failed(format!("cannot make the directory `{}`: {error}", path.display())))?;
-        Ok(Self(path))
-    }
-
-    fn write(&self, name: &str, text: &str) -> Result<PathBuf, Failure> {
-        let path = self.0.join(name);
-        let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
-        file.and_then(|mut file| file.write_all(text.as_bytes()))
-            .map_err(|error| Failure::failed(format!("cannot write `{}`: {error}", path.display())))?;
-        Ok(path)
-    }
-
-    /// A certificate authority of the demo's own, and a certificate for this machine that it signed. Its key is thrown away.
-    fn certificates(&self) -> Result<PathBuf, Failure> {
-        let failed = |error: rcgen::Error| Failure::failed(format!("no certificate: {error}"));
-        let named = |name: &str, names: &[&str]| -> Result<CertificateParams, rcgen::Error> {
-            let mut params = CertificateParams::new(names.iter().map(ToString::to_string).collect::<Vec<_>>())?;
-            params.distinguished_name = DistinguishedName::new();
-            params.distinguished_name.push(DnType::CommonName, name);
-            Ok(params)
-        };
-        let mut authority = named("scopegate demo authority", &[]).map_err(failed)?;
-        authority.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        authority.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        let authority_key = KeyPair::generate().map_err(failed)?;
-        let authority_cert = authority.self_signed(&authority_key).map_err(failed)?;
-        let issuer = Issuer::new(authority, authority_key);
-        let mut leaf = named("scopegate demo", &["localhost", "127.0.0.1", "::1"]).map_err(failed)?;
-        leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        leaf.use_authority_key_identifier_extension = true;
-        let leaf_key = KeyPair::generate().map_err(failed)?;
-        let leaf_cert = leaf.signed_by(&leaf_key, &issuer).map_err(failed)?;
-        self.write("server.pem", &leaf_cert.pem())?;
-        self.write("server.key", &leaf_key.serialize_pem())?;
-        self.write("ca.pem", &authority_cert.pem())
-    }
+fn listen(who: &str, port: u16, option: &str) -> Result<(TcpListener, SocketAddr), Failure> {
+    let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+        .map_err(|error| Failure::failed(format!("{who} cannot listen on port {port}: {error}; pick another with {option}")))?;
+    listener.set_nonblocking(true).map_err(Failure::failed)?;
+    let address = listener.local_addr().map_err(Failure::failed)?;
+    Ok((listener, address))
 }
 
-impl Drop for Directory {
-    fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.0) {
-            tracing::warn!(%error, path = %self.0.display(), "the demo's directory is left behind");
+/// A free port that the kernel gives to nobody else until the gate has it: the issuer names it, so it is known before the gate is built.
+struct Reserved {
+    port: u16,
+    /// `None` where somebody has chosen the port.
+    _socket: Option<Socket>,
+}
+
+impl Reserved {
+    fn port(chosen: u16) -> Result<Self, Failure> {
+        if chosen != 0 {
+            return Ok(Self { port: chosen, _socket: None });
         }
+        let reserve = || {
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
+            // The gate's own socket has the same option, and two such may share a port of which at most one listens (socket(7)).
+            socket.set_reuse_address(true)?;
+            socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
+            let port = socket.local_addr()?.as_socket().map_or(0, |address| address.port());
+            std::io::Result::Ok(Self { port, _socket: Some(socket) })
+        };
+        reserve().map_err(|error| Failure::failed(format!("no port is free: {error}; choose one with --port")))
     }
 }
 
-/// The API key with which the gate speaks to pocket ERP.
+/// What the gate and pocket ERP know of each other, and what nobody else may guess.
 struct Secrets {
+    /// The API key by which tokens act that no user signed in for.
     key: String,
     secret: String,
+    /// The gate's, as an OAuth client of pocket ERP.
+    client_secret: String,
+    encryption_key: String,
+    /// What the app tells its own sign-ins by.
+    state: String,
 }
 
 impl Secrets {
     fn new() -> Result<Self, Failure> {
-        let mut bytes = [0; 32];
-        SystemRandom::new().fill(&mut bytes).map_err(|_| Failure::failed("the system gives no random bytes"))?;
-        Ok(Self { key: HEXLOWER.encode(&bytes[..16]), secret: HEXLOWER.encode(&bytes[16..]) })
+        Ok(Self {
+            key: random::<16>()?,
+            secret: random::<16>()?,
+            client_secret: random::<16>()?,
+            encryption_key: SealKey::generate().map_err(Failure::failed)?,
+            state: random::<8>()?,
+        })
     }
 }
 
-fn config_text(dir: &Path, options: DemoOptions, erp: SocketAddr, key: &Secrets) -> String {
+/// So many random bytes, hexadecimal.
+fn random<const BYTES: usize>() -> Result<String, Failure> {
+    let mut bytes = [0; BYTES];
+    SystemRandom::new().fill(&mut bytes).map_err(|_| Failure::failed("the system gives no random bytes"))?;
+    Ok(HEXLOWER.encode(&bytes))
+}
+
+fn config_text(dir: &Path, base_url: &str, port: u16, http_port: u16, erp: SocketAddr, secrets: &Secrets) -> String {
     let path = |name: &str| toml::Value::from(dir.join(name).display().to_string());
     format!(
         r#"
@@ -174,6 +187,7 @@ drain_timeout = "5s"
 [store]
 kind = "embedded"
 path = {store}
+encryption_key = "{encryption_key}"
 
 [audit]
 output = "file"
@@ -192,124 +206,47 @@ level = "warn"
 name = "{SITE}"
 hosts = ["localhost", "127.0.0.1"]
 upstreams = ["http://{erp}"]
-credential = "api-key"
-api_key = "{api_key}:{api_secret}"
+credential = "bearer"
+
+[site.oauth]
+issuer = "{base_url}"
+login_url = "http://{erp}"
+client_id = "{GATE_CLIENT}"
+client_secret = "{client_secret}"
 "#,
-        port = options.port,
-        http_port = options.http_port,
         cert = path("server.pem"),
         key_file = path("server.key"),
         store = path("store.redb"),
+        encryption_key = secrets.encryption_key,
         audit = path("audit.log"),
         socket = path("admin.sock"),
-        api_key = key.key,
-        api_secret = key.secret,
+        client_secret = secrets.client_secret,
     )
 }
 
-/// A client, and a token for each of [`SCOPES`], in their order.
-async fn seed(store: &dyn Store) -> Result<Vec<AccessToken>, Failure> {
-    let now = Timestamp::from_unix(audit::now().as_secs());
-    let scopes = |text: &str| Scopes::parse(text).map_err(Failure::failed);
-    let client = Client::new(CLIENT, "Demo app", scopes("all")?, now);
-    store.create_client(SITE, &client).await.map_err(Failure::failed)?;
-    let mut tokens = Vec::new();
-    for text in SCOPES {
-        let mut random = [0; TOKEN_BYTES];
-        SystemRandom::new().fill(&mut random).map_err(|_| Failure::failed("the system gives no random bytes"))?;
-        let token = AccessToken::from_random(random);
-        let record = TokenRecord {
-            v: RECORD_VERSION,
-            client: CLIENT.into(),
-            user: USER.into(),
-            scopes: scopes(text)?,
-            grant: None,
-            iat: now,
-            exp: now.plus(TOKEN_SECONDS),
-        };
-        store.put_token(SITE, &token.hash(), &record).await.map_err(Failure::failed)?;
-        tokens.push(token);
+/// The demo app as a client, and a token for each of [`SCOPES`]: the secret of the one, and the others in their order.
+async fn seed(admin: &Admin, redirect_uri: &str, secrets: &Secrets) -> Result<(SecretText, Tokens), Failure> {
+    let unheard = || Failure::failed("a secret was made and not shown");
+    let new = NewClient {
+        name: "Demo app".to_owned(),
+        client_id: Some(CLIENT.to_owned()),
+        scopes: "all openid".to_owned(),
+        redirect_uris: vec![redirect_uri.to_owned()],
+        api_key: Some(SecretText::new(format!("{}:{}", secrets.key, secrets.secret))),
+        ..NewClient::default()
+    };
+    let client = admin.create_client(SITE, new).await.map_err(|error| Failure::failed(error.message))?;
+    let mut tokens = Tokens::new();
+    for scope in SCOPES {
+        let expires_in = Some(TOKEN_SECONDS);
+        let new = NewToken { client_id: CLIENT.to_owned(), user: USER.to_owned(), scope: scope.to_owned(), expires_in, register: None };
+        let issued = admin.issue_token(SITE, new).await.map_err(|error| Failure::failed(error.message))?;
+        tokens.push((scope, issued.access_token.ok_or_else(unheard)?));
     }
-    Ok(tokens)
+    Ok((client.client_secret.ok_or_else(unheard)?, tokens))
 }
 
 fn port_of(addresses: &serde_json::Value, entrance: &str) -> String {
     let address = addresses[entrance][0].as_str().unwrap_or_default();
     address.rsplit_once(':').map_or_else(String::new, |(_, port)| port.to_owned())
-}
-
-/// What is printed.
-struct Guide {
-    base_url: String,
-    http_url: String,
-    ca_file: PathBuf,
-    upstream_url: String,
-    metrics: String,
-    tokens: Vec<AccessToken>,
-}
-
-impl Guide {
-    fn line(&self) -> String {
-        let tokens: serde_json::Map<String, serde_json::Value> =
-            SCOPES.iter().zip(&self.tokens).map(|(scopes, token)| ((*scopes).to_owned(), token.reveal().into())).collect();
-        let line = json!({
-            "base_url": self.base_url,
-            "http_url": self.http_url,
-            "ca_file": self.ca_file,
-            "upstream_url": self.upstream_url,
-            "tokens": tokens,
-        });
-        format!("{line}\n")
-    }
-
-    fn text(&self) -> String {
-        let [read, write, _, all] = [0, 1, 2, 3].map(|at| self.tokens.get(at).map_or("", AccessToken::reveal));
-        let (base, ca) = (&self.base_url, self.ca_file.display());
-        let curl = |token: &str, rest: &str| format!("curl -sS --cacert {ca} -H 'Authorization: Bearer {token}' {rest}");
-        let steps = [
-            (
-                "Read: a `read` token lists what it may see.",
-                curl(
-                    read,
-                    &format!("-G --data-urlencode 'fields=[\"name\",\"item_name\"]' -d limit_page_length=3 {base}/api/resource/Item"),
-                ),
-            ),
-            (
-                "Create: a `read write` token adds a Lead.",
-                curl(
-                    write,
-                    &format!(
-                        "-H 'Content-Type: application/json' -d '{{\"lead_name\":\"OAuth Lead\",\"email_id\":\"oauth@test.com\"}}' {base}/api/resource/Lead"
-                    ),
-                ),
-            ),
-            (
-                "403: a `read` token may not delete. Frappe itself would let it.",
-                curl(read, &format!("-i -X DELETE {base}/api/resource/Item/ITEM-0001")),
-            ),
-            ("401: nobody issued this token.", curl("not-a-token", &format!("-i {base}/api/resource/Item"))),
-            (
-                "The `cmd` trick: a list request that would delete. Refused, even to `all`.",
-                curl(
-                    all,
-                    &format!(
-                        "-i -G -d cmd=frappe.desk.reportview.delete_items -d doctype=Item --data-urlencode 'items=[\"ITEM-0001\"]' {base}/api/resource/Item"
-                    ),
-                ),
-            ),
-        ];
-        let mut text = format!(
-            "scopegate demo: {base} guards pocket ERP at {}\n\nTokens (8 hours):\n  read               {read}\n  read write         {write}\n  all                {all}\n",
-            self.upstream_url
-        );
-        for (index, (what, command)) in steps.iter().enumerate() {
-            text.push_str(&format!("\n{}. {what}\n   {command}\n", index + 1));
-        }
-        text.push_str(&format!(
-            "\nMetrics: http://{}/metrics   Audit log: {}\nCtrl-C ends it and removes everything.\n",
-            self.metrics,
-            self.ca_file.with_file_name("audit.log").display()
-        ));
-        text
-    }
 }

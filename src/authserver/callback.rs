@@ -5,7 +5,7 @@
 use http::StatusCode;
 use http::header::SET_COOKIE;
 
-use crate::authserver::authorize::{self, Asked};
+use crate::authserver::asked::{self, Asked};
 use crate::authserver::call::{Answer, Call, Failure};
 use crate::authserver::cookies;
 use crate::authserver::page::{self, Link, Message};
@@ -33,9 +33,9 @@ pub async fn answer(call: &mut Call<'_>) -> Result<Answer, Failure> {
 
 async fn finish(call: &mut Call<'_>, gate: &Gate<'_>, flow: &Flow, parameters: &Parameters<'_>) -> Result<Answer, Failure> {
     let asked = match &flow.errand {
-        Errand::Authorize(fields) => match authorize::read(call, &Pairs::from_fields(fields.clone())).await? {
+        Errand::Authorize(fields) => match asked::read(call, &Pairs::from_fields(fields.clone())).await? {
             Ok(asked) => Some(asked),
-            Err(refusal) => return authorize::refuse(call, refusal),
+            Err(refusal) => return asked::refuse(call, refusal),
         },
         Errand::Grants => None,
     };
@@ -95,7 +95,7 @@ fn spent(call: &Call<'_>, flow: &Flow) -> Result<Answer, Failure> {
 
 fn denied(call: &Call<'_>, flow: &Flow, asked: Option<Asked>) -> Result<Answer, Failure> {
     if let Some(asked) = asked {
-        return authorize::refuse(call, authorize::error(ErrorCode::AccessDenied, "the user did not sign in", asked.request.redirect));
+        return asked::unasked(call, asked, ErrorCode::AccessDenied, "the user did not sign in");
     }
     let message = Message {
         title: "You have not signed in",
@@ -110,7 +110,7 @@ fn away(call: &Call<'_>, flow: &Flow, asked: Option<Asked>, error: &SiteError) -
     call.shared.complaints.utter(&format!("a sign-in at site {} cannot be finished: {error}", call.issuer.name));
     if let Some(asked) = asked {
         let description = "the system in which users sign in does not answer; try again";
-        return authorize::refuse(call, authorize::error(ErrorCode::TemporarilyUnavailable, description, asked.request.redirect));
+        return asked::unasked(call, asked, ErrorCode::TemporarilyUnavailable, description);
     }
     let message = Message {
         title: "Not available at the moment",

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::authserver::authorize::{self, Asked};
+use crate::authserver::asked::{self, Asked};
 use crate::authserver::call::{Answer, Call, Failure};
 use crate::authserver::issue::new_secret;
 use crate::authserver::random;
@@ -57,7 +57,7 @@ pub async fn issue(call: &Call<'_>, gate: &Gate<'_>, asked: &Asked, live: &Live)
     if !kept::create(call.store(), &call.issuer.name, Kind::Code, &id, &record, Some(iat.plus(CODE_KEPT))).await? {
         return Err(OAuthError::new(ErrorCode::ServerError, "a code was drawn twice; try again").into());
     }
-    let answer = authorize::redirect(call, &request.redirect, &[("code", code.reveal())]);
+    let answer = asked::redirect(call, &request.redirect, &[("code", code.reveal())]);
     Ok(Some(answer.because("code_issued")))
 }
 

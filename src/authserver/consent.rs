@@ -6,15 +6,14 @@
 
 use http::StatusCode;
 
-use crate::authserver::authorize::{self, Asked};
+use crate::authserver::asked::{self, Asked};
 use crate::authserver::call::{Answer, Call, Failure};
 use crate::authserver::code;
-use crate::authserver::page::{self, Consent, Message};
+use crate::authserver::page::{self, Consent, foreign, forged};
 use crate::authserver::session::{self, Live};
 use crate::authserver::signin::{self, Errand, Gate};
 use crate::authserver::signout;
 use crate::authserver::ticket::{self, Purpose, Ticket};
-use crate::oauth::error::ErrorCode;
 use crate::oauth::parameters::Parameters;
 use crate::oauth::redirect::{Destination, destination};
 use crate::oauth::words::lines;
@@ -43,6 +42,7 @@ pub fn ask(call: &Call<'_>, gate: &Gate<'_>, asked: &Asked, live: &Live) -> Resu
         name: name.filter(|name| *name != &*session.user),
         user: &session.user,
         document,
+        self_registered: client.self_registered,
         lines: lines(&request.scopes, &call.issuer.titles, &call.issuer.meanings),
         back,
         sign_out: signout::ticket(call, gate, &errand, live)?,
@@ -62,40 +62,16 @@ pub async fn answer(call: &mut Call<'_>) -> Result<Answer, Failure> {
     let shown = parameters.one("ticket")?.unwrap_or_default();
     let Some(ticket) = ticket::open::<Ticket<Errand>>(gate.key, &call.issuer.name, Purpose::Consent, shown) else { return forged(call) };
     let Errand::Authorize(fields) = &ticket.what else { return forged(call) };
-    let asked = match authorize::read(call, &Pairs::from_fields(fields.clone())).await? {
+    let asked = match asked::read(call, &Pairs::from_fields(fields.clone())).await? {
         Ok(asked) => asked,
-        Err(refusal) => return authorize::refuse(call, refusal),
+        Err(refusal) => return asked::refuse(call, refusal),
     };
     let again = || page::redirect(&call.issuer.url_of(&ticket.what.path())).refused("consent_stale");
     let Some(live) = session::find(call).await?.filter(|live| ticket.holds(&live.id, call.now)) else { return Ok(again()) };
     call.note.user = Some(live.session().user.clone());
     match parameters.one("decision")? {
         Some("allow") => Ok(code::issue(call, &gate, &asked, &live).await?.unwrap_or_else(again)),
-        Some("deny") => {
-            authorize::refuse(call, authorize::error(ErrorCode::AccessDenied, "the user does not allow it", asked.request.redirect))
-        }
+        Some("deny") => asked::denied(call, asked),
         _ => forged(call),
     }
-}
-
-/// For a form that another site has sent.
-pub fn foreign(call: &Call<'_>) -> Result<Answer, Failure> {
-    let message = Message {
-        title: "Nothing was done",
-        sentence: "Another site tried to answer in your place.",
-        advice: "If you wanted this, go back to the app and begin again.",
-        ..Message::new(call.issuer)
-    };
-    page::refuse(call.issuer, StatusCode::FORBIDDEN, "form_foreign", message)
-}
-
-/// For a form that none of our pages has made.
-pub fn forged(call: &Call<'_>) -> Result<Answer, Failure> {
-    let message = Message {
-        title: "Nothing was done",
-        sentence: "What your browser sent is not what our page gave it.",
-        advice: "Go back to the app and begin again.",
-        ..Message::new(call.issuer)
-    };
-    page::refuse(call.issuer, StatusCode::BAD_REQUEST, "form_invalid", message)
 }

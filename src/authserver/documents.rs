@@ -47,6 +47,9 @@ pub async fn find(call: &Call<'_>, documents: &Fetcher, url: &str) -> Result<Opt
         unread()
     })?;
     let fresh_until = call.now.plus(fetched.fresh_for.as_secs());
+    // Once more: whoever owns the document chooses how long its reading takes, and an operator who disabled the client meanwhile must not
+    // find it enabled again.
+    let kept = call.store().client(&call.issuer.name, &id).await?;
     let client = client_of(call, &id, described, Document { url: url.to_owned(), fresh_until }, kept.as_ref())?;
     let store = call.store();
     let written = match &kept {

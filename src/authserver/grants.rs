@@ -5,8 +5,8 @@ use std::sync::Arc;
 use http::{Method, StatusCode};
 
 use crate::authserver::call::{Answer, Call, Failure};
-use crate::authserver::consent::{foreign, forged};
-use crate::authserver::page::{self, App};
+use crate::authserver::page::{self, App, foreign, forged};
+use crate::authserver::revoke::end_grant;
 use crate::authserver::session::{self, Live};
 use crate::authserver::signin::{self, Errand, Gate};
 use crate::authserver::signout;
@@ -16,7 +16,7 @@ use crate::oauth::parameters::Parameters;
 use crate::oauth::records::{End, Grant};
 use crate::oauth::words::lines;
 use crate::policy::time::Timestamp;
-use crate::store::grants::{end, find, mark_of, of_user};
+use crate::store::grants::{find, mark_of, of_user};
 
 const PATH: &str = "/oauth/grants";
 
@@ -101,7 +101,7 @@ async fn name_of(call: &Call<'_>, client: &str) -> Result<String, Failure> {
 async fn withdraw(call: &Call<'_>, gate: &Gate<'_>, grant: &Grant) -> Result<(), Failure> {
     let (store, site) = (call.store(), &*call.issuer.name);
     let sealed = store.credential(site, &grant.id).await?;
-    end(store, site, &grant.id, End::User, call.now).await?;
+    end_grant(call, &grant.id, End::User).await?;
     if let Some(tokens) = sealed.and_then(|sealed| session::open(gate.key, site, &grant.id, &sealed)) {
         gate.frappe.revoke(&tokens.access_token).await;
     }

@@ -3,6 +3,7 @@
 //! Each handler reads a request, asks the rule books in `oauth/`, exchanges records in the store, and answers. Whatever happens ends in
 //! one audit record, like every request.
 
+pub mod asked;
 pub mod authorize;
 pub mod bearer;
 pub mod call;

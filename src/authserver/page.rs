@@ -31,6 +31,8 @@ pub struct Consent<'a> {
     pub user: &'a str,
     /// The host of the document that describes the app, where nobody has registered it.
     pub document: Option<&'a str>,
+    /// Whether the app registered itself.
+    pub self_registered: bool,
     pub lines: Vec<Line>,
     /// Where the browser goes from here: what it is, and what it is called.
     pub back: (&'static str, &'a str),
@@ -219,4 +221,26 @@ fn capitalised(sentence: &str) -> String {
     let first: String = letters.next().into_iter().flat_map(char::to_uppercase).collect();
     let end = if sentence.ends_with('.') { "" } else { "." };
     [&first, letters.as_str(), end].concat()
+}
+
+/// For a form that another site has sent.
+pub fn foreign(call: &Call<'_>) -> Result<Answer, Failure> {
+    let message = Message {
+        title: "Nothing was done",
+        sentence: "Another site tried to answer in your place.",
+        advice: "If you wanted this, go back to the app and begin again.",
+        ..Message::new(call.issuer)
+    };
+    refuse(call.issuer, StatusCode::FORBIDDEN, "form_foreign", message)
+}
+
+/// For a form that none of our pages has made.
+pub fn forged(call: &Call<'_>) -> Result<Answer, Failure> {
+    let message = Message {
+        title: "Nothing was done",
+        sentence: "What your browser sent is not what our page gave it.",
+        advice: "Go back to the app and begin again.",
+        ..Message::new(call.issuer)
+    };
+    refuse(call.issuer, StatusCode::BAD_REQUEST, "form_invalid", message)
 }

@@ -4,8 +4,7 @@ use http::StatusCode;
 use http::header::SET_COOKIE;
 
 use crate::authserver::call::{Answer, Call, Failure};
-use crate::authserver::consent::{foreign, forged};
-use crate::authserver::page::{self, Link, Message};
+use crate::authserver::page::{self, Link, Message, foreign, forged};
 use crate::authserver::session::{self, Live};
 use crate::authserver::signin::{self, Errand, Gate};
 use crate::authserver::ticket::{self, Purpose, Ticket};

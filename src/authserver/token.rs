@@ -9,6 +9,7 @@ use crate::authserver::clients::{authenticate, guessed};
 use crate::authserver::issue::{self, Issued, draw, issue};
 use crate::authserver::keys::{self, SiteKeys};
 use crate::authserver::random;
+use crate::authserver::revoke::end_grant;
 use crate::oauth::authorization::check_resource;
 use crate::oauth::claims::{ID_TOKEN_LIFETIME, IdToken, Particulars, Told, at_hash, is_openid};
 use crate::oauth::client::{Client, GrantType};
@@ -54,7 +55,7 @@ async fn redeem(
     let id = TokenHash::of(code.as_bytes()).to_string();
     for _ in 0..ATTEMPTS_MAX {
         let Some(kept) = kept::load::<CodeRecord>(store, &site, Kind::Code, &id).await? else {
-            guessed(call);
+            unknown(call, client);
             return Err(OAuthError::grant(CODE_REFUSED).into());
         };
         let record = &kept.value;
@@ -115,7 +116,7 @@ async fn refresh(call: &mut Call<'_>, client: &Client, token: &str, scope: Optio
     let id = TokenHash::of(token.as_bytes()).to_string();
     for _ in 0..ATTEMPTS_MAX {
         let Some(kept) = kept::load::<RefreshRecord>(store, &site, Kind::Refresh, &id).await? else {
-            guessed(call);
+            unknown(call, client);
             return Err(OAuthError::grant(REFRESH_REFUSED).into());
         };
         let record = &kept.value;
@@ -184,14 +185,22 @@ fn check_may(client: &Client, grant: GrantType) -> Result<(), OAuthError> {
     Err(OAuthError::new(ErrorCode::UnauthorizedClient, format!("the client is not registered for {}", grant.as_str())))
 }
 
+/// Counts a code or refresh token that nobody issued, or that is forgotten by now. Not of a client that has proved who it is: its server
+/// shows whatever its users have kept for too long, from one address, and must be heard for all the others.
+fn unknown(call: &Call<'_>, client: &Client) {
+    if client.public() {
+        guessed(call);
+    }
+}
+
 /// Why a code or refresh token is not taken; ends its grant where it was used before (RFC 6749 section 4.1.2, RFC 9700 section 4.14.2):
 /// one of the two who had it is a thief.
 async fn end_reused(call: &mut Call<'_>, grant: &str, refused: Refused, description: &'static str) -> Failure {
     match refused {
         Refused::Error(error) => error.into(),
-        Refused::Reused => match grants::end(call.store(), &call.issuer.name, grant, End::Reuse, call.now).await {
-            Ok(_) => OAuthError::grant(description).into(),
-            Err(error) => error.into(),
+        Refused::Reused => match end_grant(call, grant, End::Reuse).await {
+            Ok(()) => OAuthError::grant(description).into(),
+            Err(failure) => failure,
         },
     }
 }

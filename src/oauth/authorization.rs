@@ -1,7 +1,7 @@
 //! The authorization request: who asks, where the answer goes, and what is asked for (RFC 6749 section 4.1.1).
 //!
 //! The order matters. Until client and redirect URI are known to belong together, nothing is sent anywhere: whoever wrote the link would
-//! choose where (RFC 9700 section 4.11). From then on, every error goes back to the client.
+//! choose where (RFC 9700 section 4.11). From then on, every error goes back to the client, if an operator vouches for it.
 
 use crate::oauth::client::{Client, GrantType};
 use crate::oauth::error::{ErrorCode, OAuthError};
@@ -64,8 +64,18 @@ pub struct Prompt {
 pub enum Refusal {
     /// On a page: nobody is known to whom it could be sent.
     Page(Problem),
+    /// On a page as well: nobody vouches for the client, and a wrong request would make the gate send people wherever that client likes
+    /// (RFC 9700 section 4.11.2).
+    Untrusted(OAuthError),
     /// By redirect.
     Redirect(Redirect, OAuthError),
+}
+
+impl Refusal {
+    /// The no to a request of which the user has seen nothing yet.
+    pub fn unseen(client: &Client, to: Redirect, error: OAuthError) -> Self {
+        if client.vouched_for() { Self::Redirect(to, error) } else { Self::Untrusted(error) }
+    }
 }
 
 /// What is wrong with a request that goes nowhere.
@@ -122,7 +132,7 @@ pub fn read(parameters: &Parameters<'_>, client: Option<&Client>, rules: Rules<'
     let redirect = Redirect { uri: uri.to_owned(), state: state.map(str::to_owned) };
     match details(parameters, client, rules) {
         Ok(details) => Ok(AuthorizationRequest { redirect, redirect_uri_sent: sent.map(str::to_owned), ..details }),
-        Err(error) => Err(Refusal::Redirect(redirect, error)),
+        Err(error) => Err(Refusal::unseen(client, redirect, error)),
     }
 }
 

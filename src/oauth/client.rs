@@ -52,6 +52,9 @@ pub struct Client {
     /// The document that describes it, where its id is a URL.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub document: Option<Document>,
+    /// Whether it made itself known (RFC 7591), so that no operator has looked at it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub self_registered: bool,
 }
 
 /// How a client comes by tokens.
@@ -122,7 +125,13 @@ impl Client {
             origins: Vec::new(),
             user: None,
             document: None,
+            self_registered: false,
         }
+    }
+
+    /// Whether an operator registered it, and so vouches for where it sends browsers.
+    pub fn vouched_for(&self) -> bool {
+        !self.self_registered && self.document.is_none()
     }
 
     /// Whether it has no secret, and so cannot prove who it is (RFC 6749 section 2.1).

@@ -99,6 +99,7 @@ impl Registration {
             redirect_uris: self.redirect_uris,
             grant_types: self.grant_types,
             origins,
+            self_registered: true,
             ..Client::new(id, &self.name, self.scopes, now)
         }
     }
@@ -205,7 +206,7 @@ mod tests {
         };
         assert_eq!(least, expected);
         let client = least.client("abc", Timestamp::from_unix(7));
-        assert!(!client.skip_consent && client.enabled && client.origins.is_empty() && client.user.is_none());
+        assert!(!client.vouched_for() && !client.skip_consent && client.enabled && client.origins.is_empty() && client.user.is_none());
     }
 
     #[test]
@@ -227,6 +228,7 @@ mod tests {
             redirect_uris: vec![URI.into(), "http://127.0.0.1/cb".into(), "com.example.app:/cb".into()],
             grant_types: vec![GrantType::AuthorizationCode, GrantType::RefreshToken],
             origins: vec!["http://127.0.0.1".into(), "https://app.example.com".into()],
+            self_registered: true,
             ..Client::new("abc", "My app", scopes("read:lead openid"), Timestamp::from_unix(7))
         };
         assert_eq!(client, expected);

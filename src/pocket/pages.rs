@@ -2,6 +2,18 @@
 //!
 //! Frappe's own sign-in and consent need script; a person, a browser under test and a text client all find the same fields here.
 
+/// A page is as wide as its window, and kind to eyes and fingers; nothing is loaded for that.
+const HEAD: &str = "<meta charset=utf-8>\n<meta name=viewport content=\"width=device-width, initial-scale=1\">\n\
+<meta name=color-scheme content=\"light dark\">\n\
+<style>\n\
+body { margin: 0; padding: 12vh 1rem 1rem; font: 1rem/1.5 system-ui, sans-serif }\n\
+main { max-width: 22rem; margin: auto; overflow-wrap: anywhere }\n\
+h1 { font-size: 1.4rem }\n\
+input { display: block; width: 100% }\n\
+input, button { box-sizing: border-box; min-height: 2.75rem; padding: 0 .75rem; border: 1px solid #767676; border-radius: .5rem; font: inherit }\n\
+button { width: 100%; font-weight: 600 }\n\
+</style>\n";
+
 /// Escapes a text for HTML, in elements and in quoted attributes, the way Frappe's template engine does.
 pub(super) fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -26,9 +38,10 @@ pub(super) fn notice(title: &str, text: &str) -> String {
 /// The body of a redirect, as werkzeug writes it (T10).
 pub(super) fn redirecting(location: &str) -> String {
     let location = escaped(location);
-    let text =
-        format!("You should be redirected automatically to the target URL: <a href=\"{location}\">{location}</a>. If not, click the link.");
-    document("Redirecting...", &format!("<h1>Redirecting...</h1>\n<p>{text}\n"))
+    format!(
+        "<!doctype html>\n<html lang=en>\n<title>Redirecting...</title>\n<h1>Redirecting...</h1>\n<p>You should be redirected automatically to \
+         the target URL: <a href=\"{location}\">{location}</a>. If not, click the link.\n"
+    )
 }
 
 /// The sign-in form. `target` is where the person wants to go afterwards; it is checked when the form comes back.
@@ -60,7 +73,7 @@ pub(super) fn consent(app: &str, details: &[String], allow: &str, deny: &str) ->
 }
 
 fn document(title: &str, body: &str) -> String {
-    format!("<!doctype html>\n<html lang=en>\n<title>{}</title>\n{body}", escaped(title))
+    format!("<!doctype html>\n<html lang=en>\n{HEAD}<title>{}</title>\n<main>\n{body}</main>\n", escaped(title))
 }
 
 #[cfg(test)]

@@ -136,10 +136,13 @@ async fn an_expired_token_never_comes_back_as_a_live_one(store: Arc<dyn Store>) 
         let found = store.token("erp", &hash(name)).await.unwrap();
         assert!(found.is_none_or(|record| record.expired(wall_clock())), "{name}");
     }
+    let just_now = token("crm", "read", Timestamp::from_unix(wall_clock().unix() - 5));
+    store.put_token("erp", &hash("just now"), &just_now).await.unwrap();
     assert_eq!(store.tokens_of("erp", "crm", 10).await.unwrap(), []);
     let never = token("crm", "read", Timestamp::from_unix(u64::MAX));
     store.put_token("erp", &hash("never"), &never).await.unwrap();
     assert_eq!(store.token("erp", &hash("never")).await.unwrap(), Some(never));
+    assert_eq!(store.token("erp", &hash("just now")).await.unwrap(), Some(just_now), "its bearer is told that it has expired");
 }
 
 async fn the_tokens_of_a_client_come_soonest_to_expire_first(store: Arc<dyn Store>) {

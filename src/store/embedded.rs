@@ -32,7 +32,8 @@ use crate::oauth::client::Client;
 use crate::policy::time::Timestamp;
 use crate::policy::token::{TokenHash, TokenRecord};
 use crate::store::record::{
-    check_credential, check_id, check_site, client_name, credential_name, read_client, read_token, token_name, write_client, write_token,
+    EXPIRED_KEPT, check_credential, check_id, check_site, client_name, credential_name, read_client, read_token, token_name, write_client,
+    write_token,
 };
 use crate::store::{ClientStore, CredentialStore, Store, StoreError, TokenStore, wall_clock};
 
@@ -231,7 +232,7 @@ fn insert_token(
     Ok(())
 }
 
-/// Removes the tokens that expired first, [`SWEEP_MAX`] at most.
+/// Removes the tokens that expired first, until `now`, [`SWEEP_MAX`] at most.
 fn sweep(transaction: &WriteTransaction, now: Timestamp) -> Result<(), redb::Error> {
     let mut due = Vec::new();
     for entry in transaction.open_table(EXPIRY)?.range(..(now.unix().saturating_add(1), "", [0; 32]))?.take(SWEEP_MAX) {
@@ -277,7 +278,7 @@ impl TokenStore for EmbeddedStore {
         let json = write_token(site, hash, record)?;
         let (site, hash, client, exp) = (site.to_owned(), *hash, Arc::clone(&record.client), record.exp.unix());
         self.write(token_name(&site, &hash), move |transaction| {
-            sweep(transaction, wall_clock())?;
+            sweep(transaction, Timestamp::from_unix(wall_clock().unix().saturating_sub(EXPIRED_KEPT)))?;
             insert_token(transaction, &site, &hash, (&client, exp), &json)
         })
         .await

@@ -114,11 +114,16 @@ pub enum Subject<'a> {
     Client(&'a str),
     User(&'a str),
     Grant(&'a str),
+    /// Nothing: its mark is the latest that a client or a user of the site has had.
+    Latest,
 }
 
 impl<'a> Subject<'a> {
     /// The subject of a field.
     pub fn parse(field: &'a str) -> Option<Self> {
+        if field == Self::Latest.field() {
+            return Some(Self::Latest);
+        }
         let (kind, name) = field.split_once(':')?;
         match kind {
             "client" => Some(Self::Client(name)),
@@ -134,6 +139,7 @@ impl<'a> Subject<'a> {
             Self::Client(id) => format!("client:{id}"),
             Self::User(user) => format!("user:{user}"),
             Self::Grant(id) => format!("grant:{id}"),
+            Self::Latest => "latest".to_owned(),
         }
     }
 }

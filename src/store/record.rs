@@ -20,6 +20,10 @@ use crate::store::kept::{Kind, kept_name};
 /// The largest record that is read or written, in bytes. The largest honest one, with the longest scopes, is a sixth of it.
 const RECORD_BYTES_MAX: usize = 64 * 1024;
 
+/// Seconds after its `exp` for which a token is kept: its bearer is told that it has expired, so as to refresh it, and is not counted among
+/// those who guess tokens.
+pub const EXPIRED_KEPT: u64 = 600;
+
 /// The longest sealed credential, in bytes.
 const CREDENTIAL_BYTES_MAX: usize = 64 * 1024;
 

@@ -30,7 +30,8 @@ use crate::oauth::client::Client;
 use crate::policy::token::{TokenHash, TokenRecord};
 use crate::store::link::{Link, Repeat};
 use crate::store::record::{
-    check_credential, check_id, check_site, client_name, credential_name, read_client, read_token, token_name, write_client, write_token,
+    EXPIRED_KEPT, check_credential, check_id, check_site, client_name, credential_name, read_client, read_token, token_name, write_client,
+    write_token,
 };
 use crate::store::{ClientStore, CredentialStore, RedisUrl, Store, StoreError, TokenStore, wall_clock};
 
@@ -152,7 +153,7 @@ impl TokenStore for RedisStore {
             .await
             .map_err(|why| cannot_change(token_name(site, hash), &why))?;
         let mut set = command("SET", &key);
-        set.arg(json).arg("EXAT").arg(exp);
+        set.arg(json).arg("EXAT").arg(exp.saturating_add(EXPIRED_KEPT).min(EXPIRY_MAX));
         self.write(&set, || token_name(site, hash)).await
     }
 

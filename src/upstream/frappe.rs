@@ -60,7 +60,8 @@ impl fmt::Display for SiteError {
         match self {
             Self::Refused => f.write_str("the site refuses: what was shown is unknown there, spent or revoked"),
             Self::Unregistered => f.write_str(
-                "the site does not take the gate for one of its OAuth clients; check `client_id` and `client_secret` of [site.oauth]",
+                "the site does not take the gate for one of its OAuth clients, or not with what it asks for; check `client_id`, `client_secret` \
+                 and `sign_in_scope` of [site.oauth], and the redirect URI and scopes that the site has for that client",
             ),
             Self::Away(error) => error.fmt(f),
             Self::Nonsense => f.write_str("the site gave an answer that no healthy Frappe gives"),
@@ -150,8 +151,9 @@ impl Frappe<'_> {
     fn unregistered(&self, heard: &Heard) -> bool {
         let said = serde_json::from_slice::<No>(&heard.body).ok().and_then(|no| no.error);
         match said.as_ref().and_then(Value::as_str) {
-            Some("invalid_client" | "unauthorized_client") => true,
-            Some(_) => false,
+            Some("invalid_grant") => false,
+            // `invalid_client`, `unauthorized_client`, and whatever else is wrong with the question rather than with the token (T326, T39).
+            Some(_) => true,
             None => heard.status != StatusCode::NOT_FOUND || contains(&heard.body, self.client_id.as_bytes()),
         }
     }

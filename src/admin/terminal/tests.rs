@@ -26,6 +26,7 @@ fn sample(id: &str, enabled: bool) -> ClientView {
         user: None,
         previous_secret_until: None,
         document: None,
+        self_registered: false,
     }
 }
 

@@ -145,6 +145,23 @@ async fn a_revoked_user_loses_everything_and_can_begin_anew_in_the_same_second()
 }
 
 #[tokio::test]
+async fn what_is_issued_in_the_second_of_a_revocation_ends_with_the_next_of_any_kind() {
+    let room = Room::new();
+    room.admin.create_client(ERP, new_client("crm", "read")).await.expect("a new client");
+    for _ in 0..3 {
+        room.admin.revoke_user(ERP, USER).await.expect("a user");
+        let anew = room.admin.issue_token(ERP, new_token("crm", "read")).await.expect("a token");
+        assert!(room.lives(&anew.hash).await);
+        room.admin.rotate_secret(ERP, "crm", Rotation { overlap: None, revoke_tokens: true }).await.expect("it has a secret");
+        assert!(!room.lives(&anew.hash).await, "it bears the second behind the user's mark, and so does the client's mark");
+        let anew = room.admin.issue_token(ERP, new_token("crm", "read")).await.expect("a token");
+        assert!(room.lives(&anew.hash).await);
+        room.admin.revoke_user(ERP, USER).await.expect("a user");
+        assert!(!room.lives(&anew.hash).await);
+    }
+}
+
+#[tokio::test]
 async fn deleting_a_client_voids_what_a_later_one_of_its_id_would_inherit() {
     let room = Room::new();
     room.client("crm", "read").await;

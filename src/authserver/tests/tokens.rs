@@ -385,3 +385,20 @@ impl Client {
         Self { id: id.into(), ..self.clone() }
     }
 }
+
+#[tokio::test]
+async fn a_client_that_proves_itself_may_show_what_is_forgotten_and_a_stranger_may_not() {
+    let bench = Bench::embedded();
+    bench.ready("read").await;
+    bench.client("public", None).await;
+    for number in 0..50 {
+        assert_eq!(bench.ask(refreshing(&format!("old-{number}"))).await.error(), "invalid_grant", "a server has many users");
+    }
+    let told = bench.redeemed().await;
+    let stranger = refreshing("guess").without("client_secret").without("client_id").and("client_id", "public");
+    for _ in 0..40 {
+        assert_eq!(bench.ask(stranger.clone()).await.error(), "invalid_grant");
+    }
+    assert_eq!(bench.ask(stranger).await.status, 429);
+    assert!(bench.lives(text(&told, "access_token")).await);
+}

@@ -55,7 +55,7 @@ async fn fill(store: &dyn Store) {
         {
             store.enter(site, set, of, member).await.unwrap();
         }
-        for subject in [Subject::Client("crm"), Subject::User("user:with:colons@example.com"), Subject::Grant("g-0")] {
+        for subject in [Subject::Client("crm"), Subject::User("user:with:colons@example.com"), Subject::Grant("g-0"), Subject::Latest] {
             store.revoke(site, subject, Timestamp::from_unix(1_700_000_000)).await.unwrap();
         }
     }
@@ -126,6 +126,8 @@ async fn everything_that_lives_is_exported_and_nothing_else(store: Arc<dyn Store
     let past = Timestamp::from_unix(1_700_000_000);
     store.put_token("shop", &hash("old"), &token("crm", "read", past)).await.unwrap();
     store.create_record("shop", Kind::Refresh, &hash("old").to_string(), br#"{"v":1}"#, Some(past)).await.unwrap();
+    let just_now = Timestamp::from_unix(wall_clock().unix() - 5);
+    store.put_token("shop", &hash("just now"), &token("crm", "read", just_now)).await.unwrap();
     store.delete_token("shop", &hash("b")).await.unwrap();
     store.delete_record("shop", Kind::Code, &hash("c").to_string()).await.unwrap();
     let found = all(&*store).await;
@@ -146,7 +148,7 @@ async fn everything_that_lives_is_exported_and_nothing_else(store: Arc<dyn Store
     ]
     .map(|what| tally.of(what))
     .to_vec();
-    assert_eq!(counted, [2, 3, 2, 2, 2, 2, 6, 6, 1, 2, 2], "{tally:?}");
+    assert_eq!(counted, [2, 3, 2, 2, 2, 2, 8, 6, 1, 2, 2], "{tally:?}");
     let user = &found["shop:notbefore:user:user:with:colons@example.com"];
     assert_eq!(user.item, Item::Mark { subject: "user:user:with:colons@example.com".to_owned(), at: past });
     let client = Client { origins: vec!["https://crm.example.com".to_owned()], ..client("crm") };

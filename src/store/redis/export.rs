@@ -10,12 +10,12 @@ use redis::{FromRedisValue, Pipeline};
 use crate::oauth::client::Client;
 use crate::policy::time::Timestamp;
 use crate::policy::token::{TokenHash, TokenRecord};
-use crate::store::StoreError;
 use crate::store::export::{Entry, Item, Page, Pages, PortableStore, subject_of};
 use crate::store::kept::{Kind, RevocationStore, Set, check_place};
 use crate::store::link::Repeat;
-use crate::store::record::{check_id, check_site, read_client, read_token, write_client, write_token};
+use crate::store::record::{EXPIRED_KEPT, check_id, check_site, read_client, read_token, write_client, write_token};
 use crate::store::redis::{EXPIRY_MAX, RedisStore, cannot_change, cannot_read};
+use crate::store::{StoreError, wall_clock};
 
 /// Keys or members that one step of a scan looks at.
 const STEP: usize = 512;
@@ -183,7 +183,10 @@ impl RedisStore {
                 Key::Client { site, id } => to.send(site, Item::Client(Box::new(read_client(site, id, &value)?))).await,
                 Key::Token { site, hash } => {
                     let record = read_token(site, hash, &value)?;
-                    to.send(site, Item::Token { hash: *hash, record }).await;
+                    // Redis keeps it a while longer than it lives.
+                    if !record.expired(wall_clock()) {
+                        to.send(site, Item::Token { hash: *hash, record }).await;
+                    }
                 }
                 Key::Credential { site, id } => to.send(site, Item::Credential { id: (*id).to_owned(), sealed: value }).await,
                 Key::Record { site, kind, id } => {
@@ -266,8 +269,9 @@ impl RedisStore {
 
     fn put_live_token(&self, pipeline: &mut Pipeline, site: &str, hash: &TokenHash, record: &TokenRecord) -> Result<(), StoreError> {
         let exp = record.exp.unix().clamp(1, EXPIRY_MAX);
+        let kept_until = exp.saturating_add(EXPIRED_KEPT).min(EXPIRY_MAX);
         pipeline.cmd("ZADD").arg(self.client_tokens_key(site, &record.client)?).arg(exp).arg(hash.to_string()).ignore();
-        pipeline.cmd("SET").arg(self.token_key(site, hash)?).arg(write_token(site, hash, record)?).arg("EXAT").arg(exp).ignore();
+        pipeline.cmd("SET").arg(self.token_key(site, hash)?).arg(write_token(site, hash, record)?).arg("EXAT").arg(kept_until).ignore();
         Ok(())
     }
 }

@@ -47,6 +47,7 @@ async fn fill(store: &RedisStore) {
         origins: vec!["https://crm.example.com".to_owned()],
         user: Some("etl@example.com".into()),
         document: Some(Document { url: "https://crm.example.com/client.json".to_owned(), fresh_until: LATER }),
+        self_registered: true,
         ..client("crm")
     };
     store.enter(SITE, Set::ClientsOfOrigin, &digest_id("https://crm.example.com"), "crm").await.unwrap();
@@ -134,7 +135,7 @@ async fn the_stored_format_is_public() {
 const GOLDEN: &str = r#"sg:erp.example.com:client-grants:crm
   set -1 ["g-1", "g-2"]
 sg:erp.example.com:client:crm
-  string -1 {"v":1,"id":"crm","name":"The crm app","scopes":"read write","enabled":true,"created":1600000000,"secret":"2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b","previous_secret":{"hash":"f8ee85f59a75fdb3a3fbf0941423f26a65a8ed0a5f6d7ff832acd8edf5635499","until":4102444800},"redirect_uris":["https://crm.example.com/callback"],"grant_types":["authorization_code","refresh_token","client_credentials"],"default_scopes":"read","skip_consent":true,"origins":["https://crm.example.com"],"user":"etl@example.com","document":{"url":"https://crm.example.com/client.json","fresh_until":4102444800}}
+  string -1 {"v":1,"id":"crm","name":"The crm app","scopes":"read write","enabled":true,"created":1600000000,"secret":"2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b","previous_secret":{"hash":"f8ee85f59a75fdb3a3fbf0941423f26a65a8ed0a5f6d7ff832acd8edf5635499","until":4102444800},"redirect_uris":["https://crm.example.com/callback"],"grant_types":["authorization_code","refresh_token","client_credentials"],"default_scopes":"read","skip_consent":true,"origins":["https://crm.example.com"],"user":"etl@example.com","document":{"url":"https://crm.example.com/client.json","fresh_until":4102444800},"self_registered":true}
 sg:erp.example.com:clients
   set -1 ["crm"]
 sg:erp.example.com:code:5694d08a2e53ffcae0c3103e5ad6f6076abd960eb1f8a56577040bc1028f702b

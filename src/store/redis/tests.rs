@@ -84,9 +84,9 @@ sg:erp.example.com:clients
 sg:erp.example.com:credential:crm
   string -1 \u{1}sealed
 sg:erp.example.com:token:3e23e8160039594a33894f6564e1b1348bbd7a0088d42c4acb73eeaed59c009d
-  string 4102444800 {"v":1,"client":"crm","user":"user@example.com","scopes":"all","iat":1700000000,"exp":4102444800}
+  string 4102445400 {"v":1,"client":"crm","user":"user@example.com","scopes":"all","iat":1700000000,"exp":4102444800}
 sg:erp.example.com:token:ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb
-  string 4102444800 {"v":1,"client":"crm","user":"user@example.com","scopes":"read write:sales-order","grant":"g-1","iat":1700000000,"exp":4102444800}
+  string 4102445400 {"v":1,"client":"crm","user":"user@example.com","scopes":"read write:sales-order","grant":"g-1","iat":1700000000,"exp":4102444800}
 "#;
 
 #[tokio::test]

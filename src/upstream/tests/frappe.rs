@@ -83,12 +83,15 @@ async fn only_frappes_own_no_is_a_no() {
     let nonsense = |error: &SiteError| matches!(error, SiteError::Nonsense);
     let away = |error: &SiteError| matches!(error, SiteError::Away(_));
     type Judge = fn(&SiteError) -> bool;
-    let rows: [(Answers, Judge, &str); 14] = [
+    let rows: [(Answers, Judge, &str); 17] = [
         (&[(400, r#"{"error":"invalid_grant"}"#)], refused, "T20"),
         (&[(404, r#"{"exc_type":"DoesNotExistError","_server_messages":"{'refresh_token': 'rt'} not found"}"#)], refused, "T38"),
         (&[(404, r#"{"exc_type":"DoesNotExistError","_server_messages":"OAuth Client gate not found"}"#)], unregistered, "T26"),
         (&[(400, r#"{"error":"invalid_client"}"#)], unregistered, "T285"),
         (&[(400, r#"{"error":"unauthorized_client"}"#)], unregistered, "T23"),
+        (&[(400, r#"{"error":"invalid_scope"}"#)], unregistered, "T39: a scope was taken from the gate's client"),
+        (&[(400, r#"{"error":"unsupported_grant_type"}"#)], unregistered, "T28: the form was lost on its way"),
+        (&[(400, r#"{"error":"invalid_request","error_description":"Mismatching redirect URI."}"#)], unregistered, "T326"),
         (&[(401, r#"{"exc_type":"AuthenticationError"}"#)], unregistered, "T153: the token endpoint has no other use for a 401"),
         (&[(404, "<html>erp.test does not exist</html>")], nonsense, "a bench without the site"),
         (&[(403, "<html>forbidden</html>")], nonsense, "a firewall"),

@@ -1,5 +1,7 @@
 //! Pages in a real browser. Here the browser itself is held to what the tests of pages rely on.
 
+mod oauth;
+
 use std::fs;
 use std::io::Write;
 use std::net::TcpStream;

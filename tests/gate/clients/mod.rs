@@ -2,7 +2,7 @@
 //!
 //! `tests/run` installs both, pinned, into `.cache/`; the scripts that drive them stand in `tests/clients/`.
 
-mod demo;
+pub mod demo;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

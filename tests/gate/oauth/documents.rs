@@ -94,6 +94,9 @@ impl Documents {
     }
 }
 
+/// What is wrong with a document.
+type Change = fn(&mut Value);
+
 const LOCAL: &str = "client_document_networks = [\"127.0.0.0/8\", \"::1/128\"]";
 
 /// The clients that the gate keeps.
@@ -144,7 +147,7 @@ fn a_document_that_is_no_good_makes_no_client() {
     let documents = Documents::start();
     let provider = documents.provider(LOCAL);
     let before = kept(&provider.gate);
-    let bad: [(&str, fn(&mut Value)); 6] = [
+    let bad: [(&str, Change); 6] = [
         ("another id", |document| document["client_id"] = json!("https://localhost/other.json")),
         ("no redirect URI", |document| document["redirect_uris"] = json!([])),
         ("a script for a redirect URI", |document| document["redirect_uris"] = json!(["javascript:alert(1)"])),
@@ -188,4 +191,34 @@ fn a_client_document_is_never_fetched_from_a_private_address() {
         assert!(page.reply.status >= 400 && page.reply.header("location").is_none(), "{id}: {}", page.reply.status);
     }
     assert_eq!(documents.asked(), 0, "not one connection was made");
+}
+
+#[test]
+fn a_client_that_is_disabled_while_its_document_is_read_stays_disabled() {
+    let documents = Documents::start();
+    documents.describe(|_| {});
+    let provider = documents.provider(LOCAL);
+    let target = authorize(&documents.app(), "read", &[]);
+    assert_eq!(Person::new(&provider).open(&target).reply.status, 303, "to the sign-in");
+    let redis = provider.gate.redis();
+    let key = redis.keys().into_iter().find(|key| key.contains(":client:doc-")).expect("it is kept");
+    let mut record = redis.get(&key);
+    record["document"]["fresh_until"] = json!(1);
+    redis.put(&key, &record);
+    record["enabled"] = json!(false);
+    // Its owner takes his time, and an operator has enough of him meanwhile.
+    thread::scope(|scope| {
+        let (ready, begin) = std::sync::mpsc::channel();
+        let (documents, record, key) = (&documents, &record, &key);
+        scope.spawn(move || {
+            let held = documents.body.lock().expect("no one panics with it");
+            ready.send(()).expect("the test waits");
+            crate::support::eventually("the document is asked for", || documents.asked() == 2);
+            redis.put(key, record);
+            drop(held);
+        });
+        begin.recv().expect("the thread runs");
+        assert_eq!(Person::new(&provider).open(&target).reply.status, 400);
+    });
+    assert_eq!(redis.get(&key)["enabled"], false);
 }

@@ -4,8 +4,7 @@ use serde_json::json;
 
 use crate::support::gate::token_key;
 use crate::support::now;
-use crate::support::provider::{CALLBACK, FRAPPE, ISSUER, Person, Provider, basic, parameter};
-use crate::support::wire::Reply;
+use crate::support::provider::{CALLBACK, FRAPPE, ISSUER, Person, Provider, basic, error, parameter};
 
 const LEAD: &str = r#"{"lead_name":"OAuth Lead","email_id":"oauth@test.com"}"#;
 
@@ -14,10 +13,6 @@ fn link(id: &str) -> String {
     format!(
         "{FRAPPE}authorize?response_type=code&client_id={id}&redirect_uri=https%3A%2F%2Fapp.example%2Fcallback&scope=read%20write&state=xyz"
     )
-}
-
-fn error(reply: &Reply) -> (u16, String) {
-    (reply.status, reply.json()["error"].as_str().unwrap_or_default().to_owned())
 }
 
 #[test]

@@ -58,7 +58,8 @@ pub struct Cookie {
 }
 
 impl Browser {
-    /// With a desktop's window, light colours, and scripts. Each of `hosts` is at its address, whatever the port in a URL.
+    /// With a desktop's window, light colours, and scripts. Each of `hosts` is at its address: with a port, at that port only, and else
+    /// whatever the port in a URL.
     pub fn start(hosts: &[(&str, SocketAddr)]) -> Self {
         let browser = Self { driver: Driver::start(hosts) };
         browser.resize(DESKTOP);

@@ -235,8 +235,17 @@ fn put_client(redis: &Redis, record: &Value) {
 }
 
 pub fn token_key(token: &str) -> String {
-    let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, token.as_bytes());
-    format!("sg:{SITE}:token:{}", HEXLOWER.encode(hash.as_ref()))
+    key_of("token", token)
+}
+
+/// Where Redis has what is kept of a secret: `token`, `refresh` or `code`.
+pub fn key_of(kind: &str, secret: &str) -> String {
+    format!("sg:{SITE}:{kind}:{}", sha256(secret))
+}
+
+/// In hexadecimal, as records have it.
+pub fn sha256(text: &str) -> String {
+    HEXLOWER.encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes()).as_ref())
 }
 
 fn audit_records(file: &Path) -> Vec<Value> {

@@ -10,6 +10,8 @@ use std::thread::{self, JoinHandle};
 use data_encoding::{BASE64, BASE64URL_NOPAD};
 use scopegate::oauth::pkce;
 use scopegate::pocket::{self, Pocket};
+use scopegate::policy::query::Pairs;
+use scopegate::policy::refusal::Reason;
 use serde_json::Value;
 use tokio::sync::oneshot;
 
@@ -111,6 +113,13 @@ impl Provider {
         let frappe = Frappe::start();
         let setup = Setup::on(Redis::start(), &frappe.url());
         Self::begin(setup, frappe, oauth)
+    }
+
+    /// On Redis, with `config` laid over the whole.
+    pub fn configured(config: &str) -> Self {
+        let frappe = Frappe::start();
+        let setup = Setup::on(Redis::start(), &frappe.url()).config(config);
+        Self::begin(setup, frappe, "")
     }
 
     /// The same on each store.
@@ -267,11 +276,12 @@ fn escaped(text: &str) -> String {
 /// The value of a parameter in the query of a URL, decoded.
 pub fn parameter(url: &str, name: &str) -> Option<String> {
     let query = url.split_once('?')?.1;
-    let pairs = scopegate::policy::query::Pairs::parse(query.as_bytes(), scopegate::policy::refusal::Reason::QueryInvalid).ok()?;
+    let pairs = Pairs::parse(query.as_bytes(), Reason::QueryInvalid).ok()?;
     pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| value.to_owned())
 }
 
 /// What a person's browser has come to: the last answer, and where it came from.
+#[derive(Clone)]
 pub struct Page {
     pub url: String,
     pub reply: Reply,
@@ -300,15 +310,44 @@ impl Page {
     }
 }
 
+/// What a person's browser finds: a gate, over TLS, and Frappe.
+pub trait World {
+    fn issuer(&self) -> &str;
+    fn frappe_url(&self) -> String;
+    fn gate(&self) -> Wire;
+    /// Must not turn up in a log.
+    fn keep_secret(&self, secret: &str);
+}
+
+impl World for Provider {
+    fn issuer(&self) -> &str {
+        ISSUER
+    }
+
+    fn frappe_url(&self) -> String {
+        self.frappe.url()
+    }
+
+    fn gate(&self) -> Wire {
+        Wire::tls(&self.gate)
+    }
+
+    fn keep_secret(&self, secret: &str) {
+        self.gate.keep_secret(secret);
+    }
+}
+
 /// Somebody with a browser: a jar of cookies for each host.
 pub struct Person<'p> {
-    provider: &'p Provider,
+    world: &'p dyn World,
     pub jars: BTreeMap<String, BTreeMap<String, String>>,
+    /// Every answer, in order: the steps between two pages as well.
+    pub seen: Vec<Page>,
 }
 
 impl<'p> Person<'p> {
-    pub fn new(provider: &'p Provider) -> Self {
-        Self { provider, jars: BTreeMap::new() }
+    pub fn new(world: &'p dyn World) -> Self {
+        Self { world, jars: BTreeMap::new(), seen: Vec::new() }
     }
 
     /// One request, without following where it leads.
@@ -328,7 +367,7 @@ impl<'p> Person<'p> {
             body.unwrap_or_default()
         );
         let mut wire = match scheme {
-            "https" => Wire::tls(&self.provider.gate),
+            "https" => self.world.gate(),
             _ => Wire::plain_to(authority.parse().expect("Frappe is at an address")),
         };
         let reply = wire.exchange(request);
@@ -341,7 +380,9 @@ impl<'p> Person<'p> {
                 jar.insert(name.trim().to_owned(), value.to_owned());
             }
         }
-        Page { url: url.to_owned(), reply }
+        let page = Page { url: url.to_owned(), reply };
+        self.seen.push(page.clone());
+        page
     }
 
     pub fn get(&mut self, url: &str) -> Page {
@@ -350,7 +391,7 @@ impl<'p> Person<'p> {
 
     /// A page of the gate's.
     pub fn open(&mut self, target: &str) -> Page {
-        self.get(&format!("{ISSUER}{target}"))
+        self.get(&format!("{}{target}", self.world.issuer()))
     }
 
     pub fn post(&mut self, url: &str, form: &[(&str, &str)]) -> Page {
@@ -362,7 +403,7 @@ impl<'p> Person<'p> {
         for _ in 0..10 {
             let Some(location) = page.reply.header("location") else { return page };
             let next = if location.starts_with('/') { format!("{}{location}", origin(&page.url)) } else { location.to_owned() };
-            if origin(&next) != ISSUER && origin(&next) != self.provider.frappe.url() {
+            if origin(&next) != self.world.issuer() && origin(&next) != self.world.frappe_url() {
                 return page;
             }
             page = self.get(&next);
@@ -381,7 +422,7 @@ impl<'p> Person<'p> {
             return page;
         }
         let target = page.field("redirect-to");
-        let url = format!("{}/login", self.provider.frappe.url());
+        let url = format!("{}/login", self.world.frappe_url());
         let page = self.post(&url, &[("usr", user), ("pwd", password), ("redirect-to", &target)]);
         self.follow(page)
     }
@@ -396,7 +437,7 @@ impl<'p> Person<'p> {
     pub fn answer(&mut self, consent: &Page, decision: &str) -> Page {
         assert_eq!(consent.reply.status, 200, "{}", consent.reply.text());
         let ticket = consent.field_of("/oauth/consent", "ticket");
-        self.post(&format!("{ISSUER}/oauth/consent"), &[("ticket", &ticket), ("decision", decision)])
+        self.post(&format!("{}/oauth/consent", self.world.issuer()), &[("ticket", &ticket), ("decision", decision)])
     }
 
     /// Signs in, says yes, and gives the code that the app gets.
@@ -404,15 +445,46 @@ impl<'p> Person<'p> {
         self.allow_with(&authorize(app, scope, &[]))
     }
 
+    /// The same for any authorization request. Who has said yes to as much before may not be asked again.
     pub fn allow_with(&mut self, target: &str) -> String {
-        let consent = self.begin(target);
-        let page = self.answer(&consent, "allow");
+        let page = self.begin(target);
+        let page = if page.reply.header("location").is_some() { page } else { self.answer(&page, "allow") };
         let location = page.location();
         assert!(location.starts_with(CALLBACK), "{location}");
         let code = parameter(location, "code").unwrap_or_else(|| panic!("no code in {location}"));
-        self.provider.gate.keep_secret(&code);
+        self.world.keep_secret(&code);
         code
     }
+}
+
+/// The status and the error of a JSON answer.
+pub fn error(reply: &Reply) -> (u16, String) {
+    (reply.status, reply.json()["error"].as_str().unwrap_or_default().to_owned())
+}
+
+/// What a page says is wrong, which sends the browser nowhere.
+pub fn reason(reply: &Reply) -> String {
+    let html = reply.header("content-type").is_some_and(|kind| kind.starts_with("text/html"));
+    assert!(html && reply.header("location").is_none() && reply.status >= 400, "no page: {reply:?} {}", reply.text());
+    let text = reply.text();
+    text.split("<code>").nth(1).and_then(|rest| rest.split('<').next()).unwrap_or_else(|| panic!("no reason in {text}")).to_owned()
+}
+
+/// What a redirect tells the app at [`CALLBACK`], each parameter once.
+pub fn told(reply: &Reply) -> BTreeMap<String, String> {
+    told_at(CALLBACK, reply)
+}
+
+/// The same of an app somewhere else.
+pub fn told_at(uri: &str, reply: &Reply) -> BTreeMap<String, String> {
+    let location = reply.header("location").unwrap_or_else(|| panic!("no redirect: {} {}", reply.status, reply.text()));
+    let query = location.strip_prefix(uri).and_then(|rest| rest.strip_prefix(['?', '&'])).unwrap_or_else(|| panic!("{location}"));
+    let pairs = Pairs::parse(query.as_bytes(), Reason::QueryInvalid).unwrap_or_else(|_| panic!("{location}"));
+    let mut told = BTreeMap::new();
+    for (name, value) in pairs.iter() {
+        assert!(told.insert(name.to_owned(), value.to_owned()).is_none(), "{name} is there twice: {location}");
+    }
+    told
 }
 
 fn origin(url: &str) -> String {

@@ -99,6 +99,34 @@ impl Redis {
         Duration::from_millis(u64::try_from(milliseconds).expect("the key is there and expires"))
     }
 
+    /// Everything that it holds, as text: keys, and whatever lies under them.
+    pub fn everything(&self) -> String {
+        let mut connection = self.connection();
+        let mut all = String::new();
+        for key in self.keys() {
+            let kind: String = redis::cmd("TYPE").arg(&key).query(&mut connection).expect("redis-server answers");
+            let (command, arguments): (_, &[&str]) = match kind.as_str() {
+                "string" => ("GET", &[]),
+                "set" => ("SMEMBERS", &[]),
+                "hash" => ("HGETALL", &[]),
+                "zset" => ("ZRANGE", &["0", "-1"]),
+                other => panic!("{key} is a {other}, which nothing here writes"),
+            };
+            let held: redis::Value = redis::cmd(command).arg(&key).arg(arguments).query(&mut connection).expect("redis-server answers");
+            let held: Vec<Vec<u8>> = match held {
+                redis::Value::BulkString(bytes) => vec![bytes],
+                other => redis::from_redis_value(other).expect("bytes, or a list of bytes"),
+            };
+            all.push_str(&key);
+            for part in held {
+                all.push('\n');
+                all.push_str(&String::from_utf8_lossy(&part));
+            }
+            all.push('\n');
+        }
+        all
+    }
+
     pub fn keys(&self) -> Vec<String> {
         let mut keys: Vec<String> = self.connection().keys("*").expect("redis-server answers");
         keys.sort();

@@ -115,6 +115,23 @@ impl Setup {
         self
     }
 
+    /// A second site, with all its keys.
+    pub fn another_site(mut self, text: &str) -> Self {
+        let site: Table = text.parse().unwrap_or_else(|error| panic!("{error} in {text}"));
+        self.config.get_mut("site").and_then(Value::as_array_mut).expect("the config has a site").push(Value::Table(site));
+        self
+    }
+
+    /// Another site like the first, with `text` over it.
+    pub fn beside(mut self, text: &str) -> Self {
+        let over: Table = text.parse().unwrap_or_else(|error| panic!("{error} in {text}"));
+        let sites = self.config.get_mut("site").and_then(Value::as_array_mut).expect("the config has a site");
+        let mut other = sites[0].clone();
+        merge(other.as_table_mut().expect("a site is a table"), over);
+        sites.push(other);
+        self
+    }
+
     /// The site passes the client's own token on.
     pub fn forwarding(self) -> Self {
         let mut setup = self.site("credential = \"forward\"");

@@ -44,7 +44,7 @@ impl fmt::Display for Refused {
 }
 
 impl Driver {
-    /// A browser for which each of `hosts` is at its address, whatever the port in a URL, and no other host exists.
+    /// A browser for which each of `hosts`, with a port or for all ports, is at its address, and no other host exists.
     pub fn start(hosts: &[(&str, SocketAddr)]) -> Self {
         let home = tempfile::tempdir().expect("a temporary directory");
         let mut command = Command::new("chromedriver");

@@ -26,7 +26,7 @@ pub struct Wire {
 }
 
 /// One whole answer.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Reply {
     pub status: u16,
     pub headers: Vec<(String, String)>,
