@@ -9,6 +9,7 @@ mod client;
 mod explain;
 mod grant;
 mod input;
+mod keep;
 mod token;
 
 use std::path::{Path, PathBuf};
@@ -23,6 +24,7 @@ use crate::app::Failure;
 use crate::app::demo::DemoOptions;
 use crate::cli::client::Client;
 use crate::cli::grant::{Grant, User};
+use crate::cli::keep::Store;
 use crate::cli::token::Token;
 use crate::config;
 use crate::config::checked::Config;
@@ -47,6 +49,7 @@ pub fn run() -> ExitCode {
         Command::Token(token) => administer::token(token),
         Command::Grant(grant) => administer::grant(grant),
         Command::User(user) => administer::user(user),
+        Command::Store(store) => keep::run(store),
         Command::Explain(explain) => explain::run(&explain),
         Command::Status(status) => administer::status(&status),
     };
@@ -87,6 +90,8 @@ enum Command {
     Grant(Grant),
     /// Users: end everything that was issued for one
     User(User),
+    /// The store as a whole: back it up, restore it, move it
+    Store(Store),
     /// Say what a request would do, which scopes allow it, and what is decided, without sending it
     Explain(Explain),
     /// Ask the running gate how it is
@@ -355,6 +360,19 @@ mod tests {
             "user",
             "user revoke",
             "user revoke a b",
+            "store",
+            "store backup",
+            "store backup a b",
+            "store backup a --replace",
+            "store restore",
+            "store restore a --merge",
+            "store restore a --site erp.example.com",
+            "store copy",
+            "store copy redis.toml",
+            "store copy --to",
+            "store copy --to redis.toml --merge --replace",
+            "store copy --to redis://:secret@127.0.0.1/ --to redis.toml",
+            "store copy --url redis://:secret@127.0.0.1/",
             "explain GET",
             "explain GET / --content-type text/plain",
             "demo --port 65536",

@@ -194,7 +194,7 @@ async fn open_store(socket: &Path, settings: &store::Settings) -> Result<Arc<dyn
 }
 
 /// Gives a store that root made just now to the owner of its directory: the gate runs as that user, and could not open root's.
-fn hand_over(path: &Path) -> Result<(), AdminError> {
+pub(super) fn hand_over(path: &Path) -> Result<(), AdminError> {
     let cannot = |error| {
         let message = format!("the new store `{}` cannot be given to the owner of its directory: {error}; use chown", path.display());
         AdminError::new(Code::Store, message)

@@ -47,6 +47,14 @@ pub enum Code {
     SealKeyMissing,
     /// The store cannot answer.
     Store,
+    /// The store is not of the kind that this is for, or is not there.
+    StoreUnfit,
+    /// A gate holds the store, or changes it meanwhile.
+    StoreInUse,
+    /// The store that is to be written holds something already.
+    StoreNotEmpty,
+    /// A backup cannot be written, or what is named is none.
+    BackupFile,
     /// Sealing or randomness failed.
     Internal,
     /// Nobody answers on the socket, or not in words that this build knows.
@@ -75,6 +83,7 @@ impl Code {
             | Self::LifetimeInvalid
             | Self::LimitInvalid
             | Self::TokenInvalid
+            | Self::BackupFile
             | Self::ApiKeyInvalid => 400,
             Self::SocketForbidden => 403,
             Self::RouteUnknown | Self::SiteUnknown | Self::ClientUnknown | Self::TokenUnknown | Self::GrantUnknown => 404,
@@ -83,6 +92,9 @@ impl Code {
             | Self::ClientPublic
             | Self::TokenTaken
             | Self::ApiKeyUnused
+            | Self::StoreUnfit
+            | Self::StoreInUse
+            | Self::StoreNotEmpty
             | Self::SealKeyMissing => 409,
             Self::Internal | Self::Other => 500,
             Self::Gate => 502,

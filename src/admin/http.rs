@@ -10,6 +10,7 @@
 //! GET    /v1/sites/{site}/grants?client=ID&user=USER      either or both
 //! GET    /v1/sites/{site}/grants/{id}                     POST {id}/revoke
 //! POST   /v1/sites/{site}/users/revoke                    {"user": USER}
+//! GET    /v1/store/export                                 everything that the embedded store holds: `passage`
 //! ```
 //!
 //! An error is `{"error": code, "message": sentence}`; `error::Code` has the codes.
@@ -17,14 +18,15 @@
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use axum::Json;
-use axum::Router;
+use axum::body::Body as AnswerBody;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::{Extension, Json, Router};
 use bytes::Bytes;
 use http::StatusCode;
 use hyper::server::conn::http1;
@@ -42,6 +44,7 @@ use crate::admin::message::{
     RevokedUser, Rotation, TokenList, TokenListQuery, TokenView, UserRef,
 };
 use crate::admin::operations::Admin;
+use crate::admin::passage::Passage;
 
 /// Bytes of a request body: the longest scopes, and room.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -52,12 +55,15 @@ const CONNECTIONS_MAX: usize = 64;
 /// Time for a whole exchange, so also for one in flight when `stop` completes.
 const EXCHANGE_TIME_MAX: Duration = Duration::from_secs(10);
 
+/// Time for an export, in which a file of tens of gigabytes goes through; the gate's end does not wait for it.
+const EXPORT_TIME_MAX: Duration = Duration::from_secs(3600);
+
 /// Pause after a failed accept, so that too many open files do not become a busy loop.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves until `stop` completes, then finishes what is in flight. `socket::bind` makes the listener.
 pub async fn serve(listener: UnixListener, admin: Arc<Admin>, stop: impl Future<Output = ()> + Send + 'static) {
-    let service = TowerToHyperService::new(router(admin));
+    let router = router(admin);
     let mut connections = JoinSet::new();
     let mut stop = pin!(stop);
     loop {
@@ -69,9 +75,10 @@ pub async fn serve(listener: UnixListener, admin: Arc<Admin>, stop: impl Future<
                     let mut http = http1::Builder::new();
                     // One exchange a connection: nothing idles here, and the end needs nobody to be told.
                     http.timer(TokioTimer::new()).header_read_timeout(EXCHANGE_TIME_MAX).keep_alive(false);
-                    let exchange = http.serve_connection(TokioIo::new(stream), service.clone());
-                    // How it ended is the peer's business.
-                    connections.spawn(async move { drop(timeout(EXCHANGE_TIME_MAX, exchange).await) });
+                    let patience = Patience::default();
+                    let service = TowerToHyperService::new(router.clone().layer(Extension(patience.clone())));
+                    let exchange = http.serve_connection(TokioIo::new(stream), service);
+                    connections.spawn(within(patience, exchange));
                 }
                 Err(_) => sleep(ACCEPT_PAUSE).await,
             },
@@ -79,6 +86,18 @@ pub async fn serve(listener: UnixListener, admin: Arc<Admin>, stop: impl Future<
     }
     drop(listener);
     while connections.join_next().await.is_some() {}
+}
+
+/// Whether an exchange is one that may take long.
+#[derive(Clone, Default)]
+struct Patience(Arc<AtomicBool>);
+
+/// Gives `exchange` its time. How it ended is the peer's business.
+async fn within<T>(patience: Patience, exchange: impl Future<Output = T>) {
+    let mut exchange = pin!(exchange);
+    if timeout(EXCHANGE_TIME_MAX, &mut exchange).await.is_err() && patience.0.load(Ordering::Relaxed) {
+        drop(timeout(EXPORT_TIME_MAX, exchange).await);
+    }
 }
 
 pub fn router(admin: Arc<Admin>) -> Router {
@@ -96,6 +115,7 @@ pub fn router(admin: Arc<Admin>) -> Router {
         .route("/v1/sites/{site}/grants/{id}", get(grant))
         .route("/v1/sites/{site}/grants/{id}/revoke", post(revoke_grant))
         .route("/v1/sites/{site}/users/revoke", post(revoke_user))
+        .route("/v1/store/export", get(export))
         .fallback(no_route)
         .method_not_allowed_fallback(no_route)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
@@ -180,6 +200,14 @@ async fn revoke_grant(State(admin): Asked, Path((site, id)): OfSite) -> Answer<G
 async fn revoke_user(State(admin): Asked, Path(site): Path<String>, body: Body) -> Answer<RevokedUser> {
     let UserRef { user } = read(body)?;
     admin.revoke_user(&site, &user).await.map(Json)
+}
+
+async fn export(State(admin): Asked, patience: Option<Extension<Patience>>) -> Result<Response, AdminError> {
+    let store = admin.portable_store()?;
+    if let Some(Extension(patience)) = patience {
+        patience.0.store(true, Ordering::Relaxed);
+    }
+    Ok(Response::new(AnswerBody::new(Passage::begin(store))))
 }
 
 async fn no_route() -> AdminError {

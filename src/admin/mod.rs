@@ -5,6 +5,8 @@
 //!                      -> (no gate runs)               > operations: clients, tokens, grants -> store, cache
 //! ```
 //!
+//! `moving` is about the store as a whole: a running gate hands it out through the socket by `passage`, and the command does the rest.
+//!
 //! An operation is the same wherever it runs: in the gate, where it also empties what the cache knows of the thing changed, or in the
 //! process of a command, on the store itself. `message` is what goes through the socket, and what `--json` prints.
 //!
@@ -23,7 +25,9 @@ pub mod terminal;
 mod clients;
 mod flow;
 mod grants;
+pub mod moving;
 pub mod operations;
+mod passage;
 mod scopes;
 mod tokens;
 

@@ -78,6 +78,18 @@ impl Admin {
         status
     }
 
+    /// The store that is handed out whole: only the embedded one, because anybody else can ask Redis.
+    pub(super) fn portable_store(&self) -> Result<Arc<dyn Store>, AdminError> {
+        match self.store.kind() {
+            "embedded" => Ok(Arc::clone(&self.store)),
+            kind => {
+                let message =
+                    format!("the running gate keeps its data in {kind}, and the config says otherwise; restart it, or name its config");
+                Err(AdminError::new(Code::StoreUnfit, message))
+            }
+        }
+    }
+
     /// Takes over what a reload of the configuration says.
     pub fn replace_rules(&self, rules: Rules) {
         self.rules.store(Arc::new(rules));

@@ -21,12 +21,16 @@ use crate::admin::message::{
     ClientChange, ClientList, ClientView, ClientWithSecret, DeletedClient, GrantList, GrantListQuery, GrantView, IssuedToken, NewClient,
     NewToken, RevokedToken, RevokedUser, Rotation, TokenList, TokenListQuery, TokenRef, TokenView, UserRef,
 };
+use crate::admin::passage::{Foreign, Line, Lines};
+use crate::store::export::Pages;
 
 /// The longest that a gate may take for an answer: a little more than it gives itself.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(12);
 
 /// Bytes of an answer: tens of thousands of clients.
 const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+const SLOW: &str = "it takes too long; is it overloaded or stopped?";
 
 /// A gate that answered on its socket a moment ago.
 #[derive(Debug)]
@@ -114,10 +118,56 @@ impl Remote {
         self.ask(Method::POST, &format!("{}/users/revoke", site_path(site)), Some(&UserRef { user: user.to_owned() })).await
     }
 
+    /// Everything in its store, as it is at one moment; gives the number of things that it does not know.
+    pub async fn export(&self, pages: Pages) -> Result<u64, AdminError> {
+        let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.broken(&error.to_string()))?;
+        let (mut sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.map_err(|error: hyper::Error| self.broken(&error.to_string()))?;
+        let request = Request::builder()
+            .uri("/v1/store/export")
+            .header(HOST, "scopegate")
+            .body(Full::new(Bytes::new()))
+            .map_err(|error| self.broken(&error.to_string()))?;
+        let received = async move {
+            let answer = timeout(ANSWER_TIME_MAX, sender.send_request(request)).await;
+            let response = answer.map_err(|_| self.broken(SLOW))?.map_err(|error| self.broken(&error.to_string()))?;
+            if !response.status().is_success() {
+                let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
+                let bytes = body.map_err(|error| self.broken(&error.to_string()))?.to_bytes();
+                return Err(serde_json::from_slice(&bytes).unwrap_or_else(|_| self.foreign()));
+            }
+            self.receive(response.into_body(), pages).await
+        };
+        // Whoever has enough of it lets the answer go, and with it the connection.
+        let (received, _) = tokio::join!(received, connection);
+        received
+    }
+
+    async fn receive(&self, mut body: Incoming, pages: Pages) -> Result<u64, AdminError> {
+        let mut lines = Lines::default();
+        loop {
+            let frame = timeout(ANSWER_TIME_MAX, body.frame()).await.map_err(|_| self.broken(SLOW))?;
+            let frame = frame.transpose().map_err(|error| self.broken(&error.to_string()))?;
+            let Some(frame) = frame else { return Err(self.broken("its answer ends too early")) };
+            let Ok(bytes) = frame.into_data() else { continue };
+            for line in lines.put(&bytes).map_err(|Foreign| self.foreign())? {
+                match line {
+                    Line::Page(entries) => {
+                        if pages.send(entries).await.is_err() {
+                            return Ok(0);
+                        }
+                    }
+                    Line::End { unknown } => return Ok(unknown),
+                    Line::Error(error) => return Err(error),
+                }
+            }
+        }
+    }
+
     async fn ask<B: Serialize, T: DeserializeOwned>(&self, method: Method, path: &str, body: Option<&B>) -> Result<T, AdminError> {
         let body = body.map(serde_json::to_vec).transpose().map_err(|error| self.broken(&error.to_string()))?;
         let answer = timeout(ANSWER_TIME_MAX, self.exchange(method, path, body.unwrap_or_default())).await;
-        let (good, bytes) = answer.map_err(|_| self.broken("it takes too long; is it overloaded or stopped?"))??;
+        let (good, bytes) = answer.map_err(|_| self.broken(SLOW))??;
         if good {
             return serde_json::from_slice(&bytes).map_err(|_| self.foreign());
         }

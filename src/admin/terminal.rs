@@ -2,6 +2,7 @@
 //!
 //! Names come from stores that others may write to, so control characters in them are shown, never sent to the terminal.
 
+pub mod progress;
 pub mod status;
 pub mod table;
 
@@ -12,6 +13,7 @@ use crate::admin::message::{
     ClientList, ClientView, ClientWithSecret, DeletedClient, GrantList, GrantState, GrantView, IssuedToken, RevokedToken, RevokedUser,
     SecretText, TokenList, TokenState, TokenView,
 };
+use crate::admin::moving::{BackedUp, CopiedStore, Restored};
 use crate::admin::terminal::table::{Cell, Paint, fields, table};
 use crate::oauth::client::{ClientRate, GrantType};
 use crate::oauth::records::End;
@@ -258,6 +260,52 @@ pub fn revoked_user(revoked: &RevokedUser) -> String {
     format!(
         "everything issued for {user} until now is worth nothing; {ended}\nThe user can sign in again: disable the user in Frappe to prevent that.\n"
     )
+}
+
+pub fn backed_up(made: &BackedUp) -> String {
+    let mut text = format!("{} bytes in `{}`: {}\n", made.bytes, visible(&made.file), made.holds.told());
+    text.push_str(&unknown(made.unknown));
+    text
+}
+
+pub fn restored(restored: &Restored) -> String {
+    let mut text = format!("store `{}` now holds {}\n", visible(&restored.store), restored.holds.told());
+    if let Some(before) = restored.held_before.as_ref().filter(|before| before.total() > 0) {
+        let _ = writeln!(text, "It held {} before.", before.told());
+    }
+    text.push_str("What was revoked or spent after the backup counts again: revoke it again, from the audit log.\n");
+    text
+}
+
+pub fn copied_store(done: &CopiedStore) -> String {
+    let copied = &done.copied;
+    let mut text = format!("copied from {} to {}: {}\n", visible(&done.from), visible(&done.to), copied.copied.told());
+    for (tally, what) in [
+        (&copied.same, "were there already"),
+        (&copied.kept, "are in the target only, and stay there"),
+        (&copied.removed, "were in the target only, and are removed"),
+        (&copied.left_out, "are left out: they live for minutes"),
+    ] {
+        if tally.total() > 0 {
+            let _ = writeln!(text, "{} {what}", tally.told());
+        }
+    }
+    text.push_str(&unknown(copied.unknown));
+    match done.gate_was_running {
+        Some(false) => {}
+        Some(true) => text.push_str(
+            "The gate went on meanwhile: what it wrote since the copy began is not in it. To lose nothing, stop it, copy again with --replace, and start it with the new config.\n",
+        ),
+        None => text.push_str("What gates wrote to the source meanwhile may be missing. To lose nothing, stop them before.\n"),
+    }
+    text
+}
+
+fn unknown(count: u64) -> String {
+    match count {
+        0 => String::new(),
+        _ => format!("{count} things are not known to this build, and were left out\n"),
+    }
 }
 
 fn grant_state(grant: &GrantView) -> Cell {

@@ -269,7 +269,7 @@ fn which_token(which: &WhichToken) -> Result<TokenRef, Failure> {
     }
 }
 
-fn failed(error: AdminError) -> Failure {
+pub fn failed(error: AdminError) -> Failure {
     Failure { exit: EXIT_FAILED, message: error.message }
 }
 

@@ -79,6 +79,7 @@ macro_rules! contract {
     };
 }
 
+mod export;
 mod kept;
 
 contract! {

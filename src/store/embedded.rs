@@ -3,21 +3,30 @@
 //! A write is on the disk when it is acknowledged. Readers see the last commit and wait for no writer, so a look-up runs where it is
 //! asked (microseconds, mostly from memory), while a write, which waits for the disk, goes to a thread that may wait.
 //!
+//! After `kill -9` or a power cut the file is opened as it was at the last commit that is whole, which is every acknowledged one: a commit
+//! is written beside the one before and acknowledged when both it and the pointer to it are on the disk. Opening reads the whole file once
+//! and holds every page against its checksum, in time that grows with the file.
+//!
 //! The file belongs to one process at a time. Expired tokens leave it in small batches, carried by the writes that come anyway.
 
+mod export;
+pub mod file;
 mod kept;
 #[cfg(test)]
 mod tests;
 
-use std::fs::{DirBuilder, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::ops::RangeInclusive;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use redb::{Database, DatabaseError, Durability, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
+use redb::{
+    Database, DatabaseError, Durability, ReadTransaction, ReadableDatabase, ReadableTable, RepairSession, TableDefinition, WriteTransaction,
+};
 
 use crate::oauth::client::Client;
 use crate::policy::time::Timestamp;
@@ -53,6 +62,12 @@ const SWEEP_MAX: usize = 64;
 /// Memory for pages of the file, in bytes. The cache in front holds what is hot.
 const PAGES_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// An opening that takes longer is told in the log.
+const OPENING_TOLD: Duration = Duration::from_secs(1);
+
+/// The progress that redb shows when the last commit does not verify and it goes back to the one before.
+const ROLLED_BACK: f64 = 0.3;
+
 /// One transactional local file.
 pub struct EmbeddedStore {
     database: Arc<Database>,
@@ -64,17 +79,23 @@ impl EmbeddedStore {
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let shown = path.display().to_string();
         let cannot = |error: io::Error| StoreError(format!("store `{shown}` cannot be opened: {error}; check the path and its owner"));
-        if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
-            DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(cannot)?;
-        }
+        file::make_directory(path).map_err(cannot)?;
         // Made here, because redb would make it readable to everyone that the umask allows.
         OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path).map_err(cannot)?;
+        // A file that is not yet in its directory on the disk would be gone after a power cut, with all that was acknowledged.
+        file::sync_directory(path).map_err(cannot)?;
+        let (started, name) = (Instant::now(), shown.clone());
         let database = Database::builder()
             .set_cache_size(PAGES_BYTES_MAX)
             // Without this a damaged file may end the process later, in the middle of a request.
             .set_check_integrity_on_open(true)
+            .set_repair_callback(move |session| tell_repair(&name, session))
             .create(path)
             .map_err(|error| StoreError(unopened(&shown, &error)))?;
+        if started.elapsed() >= OPENING_TOLD {
+            let bytes = fs::metadata(path).map(|found| found.len()).unwrap_or_default();
+            tracing::info!(store = shown, bytes, took_ms = started.elapsed().as_millis(), "the store is read through and sound");
+        }
         let store = Self { database: Arc::new(database), path: shown.into() };
         store.lay_out()?;
         Ok(store)
@@ -155,6 +176,16 @@ impl EmbeddedStore {
     }
 }
 
+/// Called on every opening, because each one verifies the file; only going back to the commit before is worth a word.
+fn tell_repair(store: &str, session: &RepairSession) {
+    if (session.progress() - ROLLED_BACK).abs() < f64::EPSILON {
+        tracing::warn!(
+            store,
+            "the last write is not whole and is left out: it was cut off before it was acknowledged, unless the disk is damaged"
+        );
+    }
+}
+
 fn begin(database: &Database) -> Result<WriteTransaction, redb::Error> {
     let mut transaction = database.begin_write()?;
     transaction.set_durability(Durability::Immediate)?;
@@ -184,6 +215,21 @@ fn remove_token(transaction: &WriteTransaction, site: &str, hash: &TokenHash) ->
         transaction.open_table(EXPIRY)?.remove((record.exp.unix(), site, *hash.as_bytes()))?;
     }
     Ok(true)
+}
+
+/// Puts a token, whose client and `exp` are said, into all three tables.
+fn insert_token(
+    transaction: &WriteTransaction,
+    site: &str,
+    hash: &TokenHash,
+    (client, exp): (&str, u64),
+    json: &[u8],
+) -> Result<(), redb::Error> {
+    remove_token(transaction, site, hash)?;
+    transaction.open_table(TOKENS)?.insert((site, *hash.as_bytes()), json)?;
+    transaction.open_table(CLIENT_TOKENS)?.insert((site, client, exp, *hash.as_bytes()), ())?;
+    transaction.open_table(EXPIRY)?.insert((exp, site, *hash.as_bytes()), ())?;
+    Ok(())
 }
 
 /// Removes the tokens that expired first, until `now`, [`SWEEP_MAX`] at most.
@@ -233,11 +279,7 @@ impl TokenStore for EmbeddedStore {
         let (site, hash, client, exp) = (site.to_owned(), *hash, Arc::clone(&record.client), record.exp.unix());
         self.write(token_name(&site, &hash), move |transaction| {
             sweep(transaction, Timestamp::from_unix(wall_clock().unix().saturating_sub(EXPIRED_KEPT)))?;
-            remove_token(transaction, &site, &hash)?;
-            transaction.open_table(TOKENS)?.insert((&*site, *hash.as_bytes()), &*json)?;
-            transaction.open_table(CLIENT_TOKENS)?.insert((&*site, &*client, exp, *hash.as_bytes()), ())?;
-            transaction.open_table(EXPIRY)?.insert((exp, &*site, *hash.as_bytes()), ())?;
-            Ok(())
+            insert_token(transaction, &site, &hash, (&client, exp), &json)
         })
         .await
     }

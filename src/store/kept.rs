@@ -6,8 +6,8 @@
 //! without a record.
 
 use async_trait::async_trait;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use crate::policy::time::Timestamp;
 use crate::policy::token::TokenHash;
@@ -15,7 +15,8 @@ use crate::store::record::{check_id, check_site, read_kept, write_kept};
 use crate::store::{Store, StoreError};
 
 /// What a record is; the part of its key behind the site.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// Authorization codes, by SHA-256.
     Code,
@@ -31,6 +32,8 @@ pub enum Kind {
 }
 
 impl Kind {
+    pub const ALL: [Self; 6] = [Self::Code, Self::Refresh, Self::Grant, Self::Session, Self::Keys, Self::Lease];
+
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Code => "code",
@@ -41,10 +44,15 @@ impl Kind {
             Self::Lease => "lease",
         }
     }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
 }
 
 /// What a set gathers, and of whom.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Set {
     /// Grants, of a user by [`digest_id`].
     GrantsOfUser,
@@ -55,12 +63,18 @@ pub enum Set {
 }
 
 impl Set {
+    pub const ALL: [Self; 3] = [Self::GrantsOfUser, Self::GrantsOfClient, Self::ClientsOfOrigin];
+
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::GrantsOfUser => "user-grants",
             Self::GrantsOfClient => "client-grants",
             Self::ClientsOfOrigin => "origin-clients",
         }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|set| set.as_str() == text)
     }
 }
 
@@ -104,7 +118,21 @@ pub enum Subject<'a> {
     Latest,
 }
 
-impl Subject<'_> {
+impl<'a> Subject<'a> {
+    /// The subject of a field.
+    pub fn parse(field: &'a str) -> Option<Self> {
+        if field == Self::Latest.field() {
+            return Some(Self::Latest);
+        }
+        let (kind, name) = field.split_once(':')?;
+        match kind {
+            "client" => Some(Self::Client(name)),
+            "user" => Some(Self::User(name)),
+            "grant" => Some(Self::Grant(name)),
+            _ => None,
+        }
+    }
+
     /// Its field among the marks of a site.
     pub fn field(&self) -> String {
         match self {

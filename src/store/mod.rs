@@ -5,7 +5,9 @@
 //! path of a request.
 
 pub mod cached;
+pub mod copy;
 pub mod embedded;
+pub mod export;
 pub(crate) mod flight;
 pub mod grants;
 pub mod kept;
@@ -31,6 +33,7 @@ use crate::oauth::client::Client;
 use crate::policy::time::Timestamp;
 use crate::policy::token::{TokenHash, TokenRecord};
 use crate::store::embedded::EmbeddedStore;
+use crate::store::export::PortableStore;
 use crate::store::kept::{RecordStore, RevocationStore};
 use crate::store::redis::RedisStore;
 
@@ -80,7 +83,7 @@ pub trait CredentialStore: Send + Sync {
 
 /// Everything that one gate keeps.
 #[async_trait]
-pub trait Store: TokenStore + ClientStore + CredentialStore + RecordStore + RevocationStore {
+pub trait Store: TokenStore + ClientStore + CredentialStore + RecordStore + RevocationStore + PortableStore {
     /// Asks for an answer, any answer: for `/readyz` and for the check before a port is open.
     async fn ping(&self) -> Result<(), StoreError>;
     /// `embedded` or `redis`.

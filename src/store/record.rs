@@ -117,6 +117,17 @@ pub fn read_kept<T: DeserializeOwned>(site: &str, kind: Kind, id: &str, json: &[
     read(|| kept_name(site, kind, id), json)
 }
 
+/// Whether a record of `kept` is of a version that this build reads; what it says is for whoever reads it.
+pub fn check_kept(site: &str, kind: Kind, id: &str, json: &[u8]) -> Result<(), StoreError> {
+    check_site(site)?;
+    check_id(id)?;
+    // A lease says something by being there, and bears no version.
+    if kind == Kind::Lease {
+        return Ok(());
+    }
+    read_kept::<serde_json::Value>(site, kind, id, json).map(drop)
+}
+
 /// The version alone: asked where a record could not be read, so that an old build says that it is old.
 #[derive(Deserialize)]
 struct Versioned {

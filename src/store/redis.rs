@@ -10,10 +10,11 @@
 //!
 //! and what `redis/kept.rs` adds.
 //!
-//! The last two are indexes, so that nothing ever scans keys. Index and key live in different Cluster slots, so no transaction spans
+//! The last two are indexes, so that no operation scans keys; only `store copy` does (`redis/export.rs`). Index and key live in different Cluster slots, so no transaction spans
 //! them: the order of the writes does the work. An index entry is written before its key, and readers pass over entries without a key;
 //! so whatever breaks off half-way, no live token or client is missing from its index.
 
+mod export;
 #[cfg(test)]
 mod grants_tests;
 mod kept;

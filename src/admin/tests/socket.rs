@@ -11,13 +11,16 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::admin::door::running;
-use crate::admin::error::Code;
+use crate::admin::error::{AdminError, Code};
 use crate::admin::http;
 use crate::admin::message::{ClientChange, GrantListQuery, GrantState, Own, Rotation, TokenRef, TokenState};
 use crate::admin::remote::Remote;
 use crate::admin::socket::bind;
 use crate::oauth::client::GrantType;
 use crate::oauth::records::End;
+use crate::store::copy::each;
+use crate::store::export::{Entry, Item, PAGE_ENTRIES_MAX};
+use crate::store::kept::{Kind, Set};
 
 struct Gate {
     room: Room,
@@ -193,6 +196,8 @@ async fn what_no_command_sends_is_refused() {
         (Method::GET, "/", "", 404, "route_unknown"),
         (Method::GET, "/v2/status", "", 404, "route_unknown"),
         (Method::POST, "/v1/status", "", 404, "route_unknown"),
+        (Method::POST, "/v1/store/export", "", 404, "route_unknown"),
+        (Method::GET, "/v1/store/import", "", 404, "route_unknown"),
         (Method::PUT, &clients, "{}", 404, "route_unknown"),
         (Method::POST, &clients, "", 400, "request_invalid"),
         (Method::POST, &clients, "s3cret", 400, "request_invalid"),
@@ -281,4 +286,91 @@ async fn it_ends_when_it_is_told_to() {
     gate.serving.await.expect("it ends");
     assert!(running(&path).await.expect("nobody answers").is_none());
     bind(&path).expect("the next gate takes the place");
+}
+
+/// The entries that come through the socket, and how the export ended.
+async fn exported(remote: &Remote) -> (Vec<Entry>, Result<u64, AdminError>) {
+    let mut found = Vec::new();
+    let ended = each(&async |pages| remote.export(pages).await, async |page| {
+        found.extend(page);
+        Ok(())
+    })
+    .await;
+    (found, ended)
+}
+
+#[tokio::test]
+async fn a_whole_store_goes_through_the_socket() {
+    let gate = Gate::start();
+    assert!(matches!(exported(&gate.remote).await, (found, Ok(0)) if found.is_empty()));
+    gate.room.client("crm", "read").await;
+    gate.room.grant("g-1", "crm", USER, Timestamp::from_unix(5)).await;
+    // More than a page, so more than one line.
+    for number in 0..9_u64 {
+        gate.room.put(&TokenHash::of(&number.to_be_bytes()), "crm", 1, 4_102_444_800).await;
+    }
+    let marks = (0..PAGE_ENTRIES_MAX).map(|number| Item::Mark { subject: format!("user:u{number}"), at: Timestamp::from_unix(1) });
+    gate.room.store.import(marks.map(|item| Entry::new(ERP, item)).collect()).await.expect("the store answers");
+    let (found, ended) = exported(&gate.remote).await;
+    assert_eq!((ended, found.len()), (Ok(0), 1 + 9 + 1 + 1 + 2 + PAGE_ENTRIES_MAX));
+    let (pages, mut here) = tokio::sync::mpsc::channel(99);
+    gate.room.store.export(pages).await.expect("the store answers");
+    let mut expected = Vec::new();
+    while let Ok(page) = here.try_recv() {
+        expected.extend(page);
+    }
+    assert_eq!(found, expected);
+
+    // Whoever has enough lets go, and the gate goes on.
+    let failed = each(&async |pages| gate.remote.export(pages).await, async |_| Err::<(), _>(AdminError::new(Code::Store, "full"))).await;
+    assert_eq!(failed.expect_err("the target was full").code, Code::Store);
+    gate.remote.status().await.expect("a status");
+}
+
+#[tokio::test]
+async fn an_export_that_breaks_off_or_cannot_be_read_is_none() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path().join("admin.sock");
+    let listener = bind(&path).expect("a free path");
+    let page = "{\"page\":[{\"site\":\"erp\",\"item\":{\"mark\":{\"subject\":\"user:a\",\"at\":1}}}]}\n";
+    let told = "{\"error\":{\"error\":\"store\",\"message\":\"client crm has a record that cannot be read\"}}\n";
+    let rows = [
+        (page.to_owned(), 1, Code::Gate, "ends too early"),
+        (format!("{page}{told}"), 1, Code::Store, "client crm"),
+        (format!("{page}hello\n"), 0, Code::Gate, "another version"),
+        (String::new(), 0, Code::Gate, "ends too early"),
+    ];
+    let answers: Vec<String> = rows
+        .iter()
+        .map(|(body, ..)| format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len()))
+        // Cut off in the middle of what was announced.
+        .chain([format!("HTTP/1.1 200 OK\r\ncontent-length: 999\r\n\r\n{page}")])
+        .collect();
+    let serving = tokio::spawn(async move {
+        for answer in answers {
+            let (mut stream, _) = listener.accept().await.expect("the test asks");
+            let mut head = [0; 16];
+            tokio::io::AsyncReadExt::read(&mut stream, &mut head).await.expect("the test asks");
+            tokio::io::AsyncWriteExt::write_all(&mut stream, answer.as_bytes()).await.expect("the test listens");
+        }
+    });
+    for (body, count, code, word) in rows {
+        let (found, ended) = exported(&Remote::new(&path)).await;
+        let error = ended.expect_err("not whole");
+        assert_eq!((found.len(), error.code), (count, code), "{body}");
+        assert!(error.message.contains(word), "{error}");
+    }
+    let (_, ended) = exported(&Remote::new(&path)).await;
+    assert_eq!(ended.expect_err("cut off").code, Code::Gate);
+    serving.await.expect("it ends by itself");
+}
+
+#[tokio::test]
+async fn an_export_of_damaged_data_says_so_through_the_socket() {
+    let gate = Gate::start();
+    gate.room.store.enter(ERP, Set::GrantsOfClient, "crm", "g").await.expect("the store answers");
+    gate.room.store.create_record(ERP, Kind::Grant, "g", b"{}", None).await.expect("the store answers");
+    let (found, ended) = exported(&gate.remote).await;
+    assert_eq!((found.len(), ended), (2, Ok(0)), "what a record says is judged by whoever takes it");
+    assert!(found.iter().any(|entry| entry.check().is_err()));
 }

@@ -8,6 +8,7 @@ use tokio::sync::Semaphore;
 
 use crate::oauth::client::ClientRate;
 use crate::store::contract::{PATIENCE, client, embedded, hash, token};
+use crate::store::export::{Entry, Pages, PortableStore};
 use crate::store::kept::{Kind, RecordStore, RevocationStore, Set, Subject};
 use crate::store::{Backend, ClientStore, CredentialStore, TokenStore};
 
@@ -175,6 +176,17 @@ impl RevocationStore for Watched {
     async fn mark(&self, site: &str, subjects: &[Subject<'_>]) -> Result<Option<Timestamp>, StoreError> {
         self.broken()?;
         self.store.mark(site, subjects).await
+    }
+}
+
+#[async_trait]
+impl PortableStore for Watched {
+    async fn export(&self, pages: Pages) -> Result<u64, StoreError> {
+        self.store.export(pages).await
+    }
+
+    async fn import(&self, entries: Vec<Entry>) -> Result<(), StoreError> {
+        self.store.import(entries).await
     }
 }
 

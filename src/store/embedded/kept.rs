@@ -10,15 +10,15 @@ use crate::store::record::check_site;
 use crate::store::{StoreError, wall_clock};
 
 /// (site, kind, id) to (expiry, JSON); an expiry of [`NEVER`] is none.
-const RECORDS: TableDefinition<(&str, &str, &str), (u64, &[u8])> = TableDefinition::new("records");
+pub(super) const RECORDS: TableDefinition<(&str, &str, &str), (u64, &[u8])> = TableDefinition::new("records");
 /// (expiry, site, kind, id): every record that expires, soonest first.
 const RECORD_EXPIRY: TableDefinition<(u64, &str, &str, &str), ()> = TableDefinition::new("record-expiry");
 /// (site, set, of, member).
-const SETS: TableDefinition<(&str, &str, &str, &str), ()> = TableDefinition::new("sets");
+pub(super) const SETS: TableDefinition<(&str, &str, &str, &str), ()> = TableDefinition::new("sets");
 /// (site, subject) to the second until which everything of it is void.
-const NOT_BEFORE: TableDefinition<(&str, &str), u64> = TableDefinition::new("notbefore");
+pub(super) const NOT_BEFORE: TableDefinition<(&str, &str), u64> = TableDefinition::new("notbefore");
 
-const NEVER: u64 = u64::MAX;
+pub(super) const NEVER: u64 = u64::MAX;
 
 /// Makes the tables of a new file.
 pub(super) fn lay_out(transaction: &WriteTransaction) -> Result<(), redb::Error> {
@@ -60,7 +60,12 @@ fn live(transaction: &WriteTransaction, key: (&str, &str, &str), now: Timestamp)
     }))
 }
 
-fn put(transaction: &WriteTransaction, key: (&str, &str, &str), json: &[u8], expires: Option<Timestamp>) -> Result<(), redb::Error> {
+pub(super) fn put(
+    transaction: &WriteTransaction,
+    key: (&str, &str, &str),
+    json: &[u8],
+    expires: Option<Timestamp>,
+) -> Result<(), redb::Error> {
     let expiry = expires.map_or(NEVER, Timestamp::unix);
     let before = transaction.open_table(RECORDS)?.insert(key, (expiry, json))?.map(|record| record.value().0);
     let mut expiries = transaction.open_table(RECORD_EXPIRY)?;
@@ -69,6 +74,16 @@ fn put(transaction: &WriteTransaction, key: (&str, &str, &str), json: &[u8], exp
     }
     if expiry != NEVER {
         expiries.insert((expiry, key.0, key.1, key.2), ())?;
+    }
+    Ok(())
+}
+
+/// Marks `field` with `at`, unless it has a later mark.
+pub(super) fn raise(transaction: &WriteTransaction, site: &str, field: &str, at: Timestamp) -> Result<(), redb::Error> {
+    let mut marks = transaction.open_table(NOT_BEFORE)?;
+    let earlier = marks.get((site, field))?.is_none_or(|mark| mark.value() < at.unix());
+    if earlier {
+        marks.insert((site, field), at.unix())?;
     }
     Ok(())
 }
@@ -190,15 +205,7 @@ impl RevocationStore for EmbeddedStore {
     async fn revoke(&self, site: &str, subject: Subject<'_>, at: Timestamp) -> Result<(), StoreError> {
         check_site(site)?;
         let (site, field) = (site.to_owned(), subject.field());
-        self.write(format!("the marks of site {site}"), move |transaction| {
-            let mut marks = transaction.open_table(NOT_BEFORE)?;
-            let earlier = marks.get((&*site, &*field))?.is_none_or(|mark| mark.value() < at.unix());
-            if earlier {
-                marks.insert((&*site, &*field), at.unix())?;
-            }
-            Ok(())
-        })
-        .await
+        self.write(format!("the marks of site {site}"), move |transaction| raise(transaction, &site, &field, at)).await
     }
 
     async fn mark(&self, site: &str, subjects: &[Subject<'_>]) -> Result<Option<Timestamp>, StoreError> {

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use crate::store::contract::{client, embedded, hash, later, token};
+use crate::store::export::{Entry, Item, PAGE_ENTRIES_MAX, PortableStore};
 
 use super::*;
 
@@ -197,4 +198,86 @@ async fn a_sweep_takes_the_oldest_few_and_leaves_what_was_prolonged() {
     sweep(&transaction, exp.plus(3600)).unwrap();
     transaction.commit().unwrap();
     assert!(!kept("new").await && !kept("newer").await);
+}
+
+/// Whoever adds a table adds it to `embedded/export.rs` too, or says here that it is an index.
+#[test]
+fn every_table_is_exported_or_made_anew() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = embedded(directory.path());
+    let tables = store.database.begin_read().unwrap();
+    let mut names: Vec<String> = tables.list_tables().unwrap().map(|table| redb::TableHandle::name(&table).to_owned()).collect();
+    names.sort();
+    let exported = ["clients", "credentials", "notbefore", "records", "sets", "tokens"];
+    let made_anew = ["client-tokens", "expiry", "record-expiry", "scopegate"];
+    let mut known = [&exported[..], &made_anew].concat();
+    known.sort_unstable();
+    assert_eq!(names, known);
+}
+
+#[tokio::test]
+async fn an_export_is_one_state_whatever_is_written_meanwhile() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = embedded(directory.path());
+    let count = 3 * PAGE_ENTRIES_MAX;
+    let entries = |from: usize| {
+        (from..from + count).map(|number| Entry::new("erp", Item::Client(Box::new(client(&format!("c{number:06}")))))).collect()
+    };
+    store.import(entries(0)).await.unwrap();
+    let (pages, mut exported) = tokio::sync::mpsc::channel(1);
+    let export = store.export(pages);
+    let take = async {
+        let mut found = exported.recv().await.unwrap();
+        // The export has begun, and waits for room.
+        store.import(entries(count)).await.unwrap();
+        store.delete_client("erp", &format!("c{:06}", count - 1)).await.unwrap();
+        while let Some(page) = exported.recv().await {
+            found.extend(page);
+        }
+        found
+    };
+    let (exported, found) = tokio::join!(export, take);
+    assert_eq!(exported.unwrap(), 0);
+    let ids: Vec<String> = found.iter().map(Entry::place).collect();
+    assert_eq!((ids.len(), ids.last().unwrap().as_str()), (count, &*format!("erp:client:c{:06}", count - 1)));
+}
+
+#[tokio::test]
+async fn a_damaged_record_is_named_by_an_export() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = embedded(directory.path());
+    let transaction = store.begin().unwrap();
+    transaction.open_table(CLIENTS).unwrap().insert(("erp", "crm"), &b"{}"[..]).unwrap();
+    transaction.commit().unwrap();
+    let (pages, _exported) = tokio::sync::mpsc::channel(1);
+    assert!(store.export(pages).await.unwrap_err().0.contains("client crm of site erp"));
+}
+
+/// A commit that was cut off half-way: its root is written, one of its pages is not.
+#[tokio::test]
+async fn after_a_torn_write_the_one_before_counts() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store.redb");
+    let store = embedded(directory.path());
+    store.put_token("erp", &hash("a"), &token("crm", "read", later())).await.unwrap();
+    let before = fs::read(&path).unwrap();
+    store.put_token("erp", &hash("b"), &token("crm", "read", later())).await.unwrap();
+    // What the disk had when the power went: as the gate left it, without a clean end.
+    let after = fs::read(&path).unwrap();
+    drop(store);
+    let (mut opened, mut rolled_back) = (0, 0);
+    // The head of the file says which commit counts; any later page may have been lost.
+    for page in (4096..before.len().min(after.len())).step_by(4096) {
+        if before[page..page + 4096] == after[page..page + 4096] {
+            continue;
+        }
+        let mut torn = after.clone();
+        torn[page..page + 4096].copy_from_slice(&before[page..page + 4096]);
+        fs::write(&path, torn).unwrap();
+        let store = EmbeddedStore::open(&path).unwrap_or_else(|error| panic!("page at {page}: {error}"));
+        assert!(store.token("erp", &hash("a")).await.unwrap().is_some(), "page at {page}");
+        opened += 1;
+        rolled_back += usize::from(store.token("erp", &hash("b")).await.unwrap().is_none());
+    }
+    assert!(opened > 0 && rolled_back > 0, "{opened} {rolled_back}");
 }

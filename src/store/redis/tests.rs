@@ -8,6 +8,8 @@ use redis::{Commands, Connection};
 use crate::policy::scope::Scopes;
 use crate::policy::time::Timestamp;
 use crate::store::contract::{PATIENCE, client, hash, later, redis as connect, token};
+use crate::store::export::{Entry, Item, PortableStore};
+use crate::store::kept::Set;
 use crate::store::redis_server::RedisServer;
 
 use super::*;
@@ -269,5 +271,82 @@ async fn a_start_without_redis_fails() {
     server.restart();
     for prefix in ["", "a:b", "sg{", &"x".repeat(33)] {
         assert!(RedisStore::connect(&RedisUrl(server.url().into()), prefix, BUDGET).await.is_err(), "{prefix:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_export_sees_its_prefix_only_and_counts_what_it_does_not_know() {
+    let server = RedisServer::start();
+    let store = connect(&server, PATIENCE).await;
+    store.put_token("erp", &hash("a"), &token("crm", "read", later())).await.unwrap();
+    let mut redis = beside(&server);
+    // Of others: another prefix, one that begins alike, and what is no text.
+    for key in ["other:erp:client:crm", "sg2:erp:client:crm", "sgerp:client:crm"] {
+        redis.set::<_, _, ()>(key, "{}").unwrap();
+    }
+    for key in [&b"sg:erp:cats:tom"[..], b"sg:{erp}:revocations-of-a-later-build", b"sg:\xff\xfe", b"sg:erp"] {
+        redis.set::<_, _, ()>(key, "?").unwrap();
+    }
+    let (pages, mut exported) = tokio::sync::mpsc::channel(9);
+    assert_eq!(store.export(pages).await.unwrap(), 4);
+    let entries: Vec<_> = std::iter::from_fn(|| exported.try_recv().ok()).flatten().collect();
+    assert_eq!(entries.iter().map(|entry| entry.name()).collect::<Vec<_>>(), [token_name("erp", &hash("a"))]);
+}
+
+#[tokio::test]
+async fn an_export_of_damaged_data_is_an_error_that_names_it() {
+    let server = RedisServer::start();
+    let store = connect(&server, PATIENCE).await;
+    let mut redis = beside(&server);
+    let token_key = format!("sg:erp:token:{}", hash("a"));
+    let rows: [(&str, redis::Cmd, &str); 7] = [
+        (&token_key, redis::Cmd::set(&token_key, "{}"), "token"),
+        ("sg:erp:client:crm", redis::Cmd::set("sg:erp:client:crm", r#"{"v":9}"#), "client crm"),
+        ("sg:erp:client:crm", redis::Cmd::sadd("sg:erp:client:crm", "a"), "sg:erp:client:crm"),
+        ("sg:erp:client-grants:crm", redis::Cmd::sadd("sg:erp:client-grants:crm", "a:b"), "a:b"),
+        ("sg:erp:client-grants:crm", redis::Cmd::set("sg:erp:client-grants:crm", "a"), "sg:erp:client-grants:crm"),
+        ("sg:{erp}:notbefore", redis::Cmd::hset("sg:{erp}:notbefore", "user:sam", "soon"), "the marks of site erp"),
+        ("sg:{erp}:notbefore", redis::Cmd::hset("sg:{erp}:notbefore", "sam", 5), "the marks of site erp"),
+    ];
+    for (key, damage, named) in rows {
+        damage.exec(&mut redis).unwrap();
+        let (pages, _exported) = tokio::sync::mpsc::channel(9);
+        let error = store.export(pages).await.expect_err(key).0;
+        assert!(error.contains(named), "{key}: {error}");
+        redis.del::<_, ()>(key).unwrap();
+    }
+}
+
+/// The line of the runbook, on top of the gate's own rights.
+#[tokio::test]
+async fn the_rights_that_the_runbook_gives_for_a_copy_are_enough_and_needed() {
+    let runbook = include_str!("../../../deploy/RUNBOOK.md");
+    let rights = |line: &'static str| line.split(' ').skip(3).filter(|word| *word != "+client|setinfo").collect::<Vec<_>>();
+    let line = |begins: &str| runbook.lines().find(|line| line.starts_with(begins)).expect("the runbook has the line");
+    let (gate, copy) = (rights(line("ACL SETUSER scopegate on ")), rights(line("ACL SETUSER scopegate +")));
+
+    let server = RedisServer::start();
+    let mut redis = beside(&server);
+    let mut connect = async |rights: &[&str]| {
+        redis::cmd("ACL").arg("SETUSER").arg("copy").arg("reset").arg(&gate).arg(rights).query::<()>(&mut redis).unwrap();
+        let url = format!("{}?user=copy&pass=PASSWORD", server.socket_url());
+        RedisStore::connect(&RedisUrl(url.into()), "sg", PATIENCE).await.unwrap()
+    };
+    let store = connect(&copy).await;
+    let mark = Item::Mark { subject: "user:sam".to_owned(), at: Timestamp::from_unix(5) };
+    let member = Item::Member { set: Set::GrantsOfClient, of: "crm".to_owned(), member: "g".to_owned() };
+    let items =
+        [Item::Client(Box::new(client("crm"))), Item::Token { hash: hash("a"), record: token("crm", "read", later()) }, mark, member];
+    store.import(items.map(|item| Entry::new("erp", item)).to_vec()).await.unwrap();
+    let export = async |store: &RedisStore| {
+        let (pages, mut exported) = tokio::sync::mpsc::channel(9);
+        store.export(pages).await.map(|_| std::iter::from_fn(|| exported.try_recv().ok()).flatten().count())
+    };
+    assert_eq!(export(&store).await.unwrap(), 4);
+    assert_eq!(copy.len(), 4);
+    for missing in &copy {
+        let fewer: Vec<&str> = copy.iter().copied().filter(|word| word != missing).collect();
+        let error = export(&connect(&fewer).await).await.expect_err(missing).0;
+        assert!(error.contains("NoPerm"), "{missing}: {error}");
     }
 }

@@ -8,6 +8,7 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use serde::Deserialize;
@@ -57,14 +58,28 @@ impl Gate {
         if let Some(redis) = &setup.redis {
             put_client(redis, &json!({"v": 1, "id": CLIENT, "name": "App", "scopes": "all", "enabled": true, "created": now()}));
         }
-        let mut process = Process::spawn(match setup.descriptors {
-            Some(count) => limited(&config, count),
-            None => command(&config, &["serve", "--ready-json"]),
-        });
-        let line = process.first_line();
-        let ready = serde_json::from_str(&line)
-            .unwrap_or_else(|error| panic!("the ready line is not as expected ({error}): {line:?}\n{}", process.end_now()));
+        let (process, ready) = launch(&setup, &config);
         Self { setup, ready, config, process, secrets: Mutex::new(vec![API_KEY.to_owned()]) }
+    }
+
+    /// Waits for its end after SIGKILL.
+    pub fn wait_killed(&mut self) {
+        self.process.wait();
+        self.search();
+    }
+
+    /// Starts it and kills it after a moment, wherever it has come to by then.
+    pub fn kill_while_it_starts(&mut self, moment: Duration) {
+        let mut process = Process::spawn(command(&self.config, &["serve"]));
+        let (_keep, never) = mpsc::channel::<()>();
+        let _ = never.recv_timeout(moment);
+        process.end_now();
+        process.wait();
+    }
+
+    /// Starts it again after its end, on its files and on other ports.
+    pub fn restart(&mut self) {
+        (self.process, self.ready) = launch(&self.setup, &self.config);
     }
 
     pub fn pid(&self) -> u32 {
@@ -199,6 +214,18 @@ impl Drop for Gate {
             assert!(status.success(), "the gate ended with {status} on SIGTERM:\n{}", self.process.log());
         }
     }
+}
+
+/// Runs `serve` until every port is open.
+fn launch(setup: &Setup, config: &Path) -> (Process, Ready) {
+    let mut process = Process::spawn(match setup.descriptors {
+        Some(count) => limited(config, count),
+        None => command(config, &["serve", "--ready-json"]),
+    });
+    let line = process.first_line();
+    let ready = serde_json::from_str(&line)
+        .unwrap_or_else(|error| panic!("the ready line is not as expected ({error}): {line:?}\n{}", process.end_now()));
+    (process, ready)
 }
 
 fn put_client(redis: &Redis, record: &Value) {
