@@ -55,7 +55,7 @@ async fn redeem(
     let id = TokenHash::of(code.as_bytes()).to_string();
     for _ in 0..ATTEMPTS_MAX {
         let Some(kept) = kept::load::<CodeRecord>(store, &site, Kind::Code, &id).await? else {
-            unknown(call, client);
+            guessed(call);
             return Err(OAuthError::grant(CODE_REFUSED).into());
         };
         let record = &kept.value;
@@ -116,7 +116,11 @@ async fn refresh(call: &mut Call<'_>, client: &Client, token: &str, scope: Optio
     let id = TokenHash::of(token.as_bytes()).to_string();
     for _ in 0..ATTEMPTS_MAX {
         let Some(kept) = kept::load::<RefreshRecord>(store, &site, Kind::Refresh, &id).await? else {
-            unknown(call, client);
+            // Not of a client that has proved who it is: its server shows whatever its users have kept for too long, from one address, and
+            // must be heard for all the others.
+            if client.public() {
+                guessed(call);
+            }
             return Err(OAuthError::grant(REFRESH_REFUSED).into());
         };
         let record = &kept.value;
@@ -183,14 +187,6 @@ fn check_may(client: &Client, grant: GrantType) -> Result<(), OAuthError> {
         return Ok(());
     }
     Err(OAuthError::new(ErrorCode::UnauthorizedClient, format!("the client is not registered for {}", grant.as_str())))
-}
-
-/// Counts a code or refresh token that nobody issued, or that is forgotten by now. Not of a client that has proved who it is: its server
-/// shows whatever its users have kept for too long, from one address, and must be heard for all the others.
-fn unknown(call: &Call<'_>, client: &Client) {
-    if client.public() {
-        guessed(call);
-    }
 }
 
 /// Why a code or refresh token is not taken; ends its grant where it was used before (RFC 6749 section 4.1.2, RFC 9700 section 4.14.2):

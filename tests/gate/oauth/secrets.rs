@@ -363,7 +363,6 @@ fn guessing_codes_and_refresh_tokens_is_throttled() {
     };
     for (number, (app, of, right)) in [
         (&app, &code_form as &dyn Fn(&str) -> Vec<(&'static str, String)>, Some(code.as_str())),
-        (&app, &refresh_form, Some(text(&tokens, "refresh_token"))),
         (&public, &code_form, None),
         (&public, &refresh_form, None),
     ]
@@ -381,6 +380,11 @@ fn guessing_codes_and_refresh_tokens_is_throttled() {
             None => assert!(throttled(&post(&here, app, &of("guess-6")))),
         }
     }
+    // Refresh tokens that are forgotten by now are no guesses of a client that proves who it is: they come from one address for all its users.
+    for old in 0..9 {
+        refused(&post("192.0.2.9", &app, &refresh_form(&format!("old-{old}"))), 400, "invalid_grant");
+    }
+    given(&provider, &post("192.0.2.9", &app, &refresh_form(text(&tokens, "refresh_token"))));
     // Access tokens, where they are shown.
     let mut show = |address: &str, target: &str, token: &str| {
         wire.exchange(format!(
