@@ -52,6 +52,7 @@ pub async fn issue(call: &Call<'_>, gate: &Gate<'_>, asked: &Asked, live: &Live)
         iat,
         exp: iat.plus(CODE_LIFETIME),
         spent: None,
+        issued: None,
     };
     let id = code.hash().to_string();
     if !kept::create(call.store(), &call.issuer.name, Kind::Code, &id, &record, Some(iat.plus(CODE_KEPT))).await? {

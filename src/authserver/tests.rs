@@ -1,6 +1,7 @@
 //! The endpoints that apps call, each request given to `answer` directly, against real stores.
 
 mod documents;
+mod lost;
 mod races;
 mod registering;
 mod revoking;
@@ -223,6 +224,7 @@ impl Bench {
             iat: self.now,
             exp: self.now.plus(CODE_LIFETIME),
             spent: None,
+            issued: None,
         };
         change(&mut record);
         let id = TokenHash::of(text.as_bytes()).to_string();

@@ -75,7 +75,17 @@ async fn redeem(
         };
         let mut issued = issue(call, client, &grant, iat, scopes.clone(), &record.scopes).await?;
         let expires = record.iat.plus(CODE_KEPT);
-        if !kept::swap(store, &site, Kind::Code, &id, &kept, &spent, Some(expires)).await? {
+        let spent = CodeRecord { issued: Some(TokenHash::of(issued.answer.access_token.as_bytes()).fingerprint().into()), ..spent };
+        let won = match kept::swap(store, &site, Kind::Code, &id, &kept, &spent, Some(expires)).await {
+            Ok(won) => won,
+            // It may have taken place, and only its answer be lost. To call that a failure would have the client try again, and end the
+            // grant for reuse.
+            Err(lost) => match kept::load::<CodeRecord>(store, &site, Kind::Code, &id).await {
+                Ok(Some(now)) if now.value == spent => true,
+                _ => return Err(lost.into()),
+            },
+        };
+        if !won {
             issued.withdraw(call).await?;
             continue;
         }

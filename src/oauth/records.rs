@@ -113,6 +113,10 @@ pub struct CodeRecord {
     /// When it was redeemed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spent: Option<Timestamp>,
+    /// The fingerprint of the access token that was issued for it: by this the request knows its own exchange again, should the store's
+    /// answer to it be lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issued: Option<Box<str>>,
 }
 
 /// Why a code or a refresh token is not taken.

@@ -43,6 +43,7 @@ fn code() -> CodeRecord {
         iat: at(100),
         exp: at(100 + CODE_LIFETIME),
         spent: None,
+        issued: None,
     }
 }
 

@@ -68,6 +68,7 @@ async fn fill(store: &RedisStore) {
         iat: ISSUED,
         exp: ISSUED.plus(60),
         spent: Some(ISSUED.plus(2)),
+        issued: None,
     };
     assert!(kept::create(store, SITE, Kind::Code, &hash("code").to_string(), &code, Some(LATER)).await.unwrap());
     let refresh = RefreshRecord {
