@@ -15,7 +15,7 @@ pub mod kept;
 pub mod ledger;
 mod link;
 pub mod log;
-mod marked;
+pub mod marked;
 pub mod origins;
 mod record;
 pub mod redis;
