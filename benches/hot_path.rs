@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use scopegate::audit::{AuditRecord, Outcome};
+use scopegate::audit::chain::{Chain, ChainKey};
+use scopegate::audit::record::{AuditRecord, Outcome};
 use scopegate::oauth::client::Client;
 use scopegate::policy::catalogue::Catalogue;
 use scopegate::policy::classify::{Body, Head, Rules};
@@ -147,6 +148,19 @@ fn account(criterion: &mut Criterion) {
             black_box(&record).write(&mut line);
         });
     });
+    line.clear();
+    record.write(&mut line);
+    let body = line.trim_ascii_end();
+    let mut sealed = Vec::with_capacity(2048);
+    for (name, key) in [("chain of the line", None), ("chain of the line, with a key", Some(ChainKey::new(&[7; 64])))] {
+        let mut chain = Chain::new("0a1b2c3d4e5f".into(), key);
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                sealed.clear();
+                chain.seal(black_box(body), &mut sealed);
+            });
+        });
+    }
     let quota = Quota { requests: 6000, period: Duration::from_secs(60), burst: 1000 };
     group.bench_function("quota", |bencher| bencher.iter(|| black_box(quota.ask(black_box(5_000_000_000), black_box(6_000_000_000)))));
     group.finish();

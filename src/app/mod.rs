@@ -149,7 +149,7 @@ impl App {
         let seal = seal.map(Arc::new);
         let told = |key: &str, error: String| Failure::config(config.places.tell(key, error));
         let store = control.block_on(store::open(&config.store)).map_err(|error| Failure::config(config.tell_store(&error)))?;
-        let audit = Audit::open(&audit_output(&config.audit), config.listen.workers).map_err(|error| told("audit.file", error))?;
+        let audit = Audit::open(&config.audit, config.listen.workers).map_err(|error| told("audit.file", error))?;
         let cached = Arc::new(CachedStore::new(store.clone(), &config.store));
         let counters: Vec<_> = (0..config.listen.workers).map(|_| Arc::new(WorkerCounters::default())).collect();
         let ingredients = Ingredients {
@@ -253,6 +253,7 @@ impl App {
         let listening = self.listening();
         let Self { control, config_file, running, workers, admin: (socket, admin), metrics, signals } = self;
         let stop = running.drain.clone();
+        running.audit.begin();
         control.spawn(admin::http::serve(socket, admin.clone(), async move { stop.wait().await }));
         if let Some(listener) = metrics {
             control.spawn(observe::serve(listener, running.clone()));
@@ -441,14 +442,6 @@ fn listens(config: &Config) -> Vec<Listen> {
 fn https_port(config: &Config, worker: Option<&accept::Worker>) -> Option<u16> {
     let bound = || worker?.listens().find(|listen| listen.entrance == Entrance::Https).map(|listen| listen.address.port());
     config.listen.https_public_port.or_else(bound).filter(|&port| port != 443)
-}
-
-fn audit_output(audit: &checked::Audit) -> audit::Output {
-    match audit {
-        checked::Audit::Stdout => audit::Output::Stdout,
-        checked::Audit::File(path) => audit::Output::File(path.clone()),
-        checked::Audit::Off => audit::Output::Off,
-    }
 }
 
 fn random() -> Result<u64, Failure> {

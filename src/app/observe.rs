@@ -93,7 +93,7 @@ impl Running {
                 "refused": gauges.refused_total.value() + gauges.refused_address.value(),
             },
             "certificates": certificates,
-            "audit": {"lost": self.audit.lost()},
+            "audit": {"lost": self.audit.lost(), "stuck": self.audit.stuck()},
         })
     }
 
@@ -129,6 +129,7 @@ impl Running {
             one("cache_hits", "Tokens found in the cache", true, self.cached.hits()),
             one("cache_misses", "Tokens looked up in the store", true, self.cached.misses()),
             one("audit_lost", "Audit lines that could not be written", true, self.audit.lost()),
+            one("audit_stuck", "Whether the audit log does not take what it is given", false, u64::from(self.audit.stuck())),
             Reading {
                 name: "upstream_healthy",
                 help: "Whether a server is asked",

@@ -105,6 +105,8 @@ pub enum Failure {
     /// Nobody knows: 503, never a guess.
     Store(StoreError),
     Limited(Limit, TooMany),
+    /// The audit log cannot be written, and the operator rather serves nothing than what is not on record.
+    Unrecordable,
 }
 
 /// What was used up.

@@ -112,6 +112,9 @@ impl Worker {
         exchange.subject.endpoint(endpoint.name());
         let mut pages = Pages::known(issuer, endpoint, &parts.headers);
         let answered = async {
+            if exchange.unrecordable() {
+                return Err(Failure::Unrecordable);
+            }
             let nanos = self.shared.clock.nanos(exchange.started);
             if let Some(addresses) = &self.shared.addresses {
                 addresses.count(exchange.address, nanos).map_err(|too_many| Failure::Limited(Limit::Address, too_many))?;
@@ -202,6 +205,11 @@ fn fail(shared: &Shared, issuer: &Issuer, failure: &Failure) -> Answer {
             shared.complaints.utter(&format!("the OAuth endpoints cannot ask the store: {error}"));
             let error = OAuthError::new(ErrorCode::TemporarilyUnavailable, "nothing can be issued or checked at the moment; try again");
             Answer::error(&error, &issuer.name).with(RETRY_AFTER, HeaderValue::from(AWAY_RETRY_SECONDS))
+        }
+        Failure::Unrecordable => {
+            let error = OAuthError::new(ErrorCode::TemporarilyUnavailable, "the request cannot be put on record at the moment; try again");
+            let answer = Answer::error(&error, &issuer.name).refused(audit::UNAVAILABLE);
+            answer.with(RETRY_AFTER, HeaderValue::from(AWAY_RETRY_SECONDS))
         }
         Failure::Limited(limit, too_many) => {
             let error = OAuthError::new(ErrorCode::TemporarilyUnavailable, "too many requests; try again later");

@@ -156,7 +156,7 @@ pub fn of_failure(issuer: &Issuer, json: Answer, failure: &Failure) -> Answer {
         Failure::OAuth(error) => {
             ("This request cannot be answered", capitalised(&error.description), "Go back to the app and begin again.")
         }
-        Failure::Store(_) => (
+        Failure::Store(_) | Failure::Unrecordable => (
             "Not available at the moment",
             "Nothing can be issued or checked just now. Nothing has been lost or changed.".to_owned(),
             "Please wait a few seconds and load the page again.",

@@ -12,6 +12,7 @@ use http::{HeaderName, Method};
 use ipnet::IpNet;
 use rustls::pki_types::CertificateDer;
 
+use crate::audit;
 use crate::config::place::Places;
 use crate::listener::Bounds;
 use crate::listener::tls::TlsError;
@@ -31,7 +32,7 @@ pub struct Config {
     /// 64 hexadecimal digits that seal what the store must be able to give back; `None` where no such thing can be kept.
     pub encryption_key: Option<Secret>,
     pub rates: Rates,
-    pub audit: Audit,
+    pub audit: audit::Settings,
     pub metrics: Metrics,
     pub admin: Admin,
     pub log: Log,
@@ -129,14 +130,6 @@ pub struct Rate {
     pub requests: u32,
     pub period: Duration,
     pub burst: u32,
-}
-
-/// Where the audit log goes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Audit {
-    Stdout,
-    File(PathBuf),
-    Off,
 }
 
 /// Where metrics and health are asked for; `None` for nowhere.

@@ -21,6 +21,7 @@ fn secrets() -> tempfile::TempDir {
         ("scopegate-api-key", "key:secret"),
         ("redis-url", "rediss://scopegate:secret@redis.internal:6379"),
         ("frappe-client-secret", "1a2b3c4d5e"),
+        ("audit-key", "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"),
         ("encryption-key", "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"),
     ] {
         let path = directory.path().join(name);

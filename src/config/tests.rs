@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use http::Method;
 
-use crate::config::checked::{Audit, Config, Credential, Rate, TlsVersion};
+use crate::audit::Output;
+use crate::config::checked::{Config, Credential, Rate, TlsVersion};
 use crate::config::report::{ConfigError, Warning};
 use crate::config::{load, parse};
 use crate::policy::scope::Effect;
@@ -276,7 +277,16 @@ fn what_is_unsafe_or_senseless_is_refused() {
         ("\n[store]\nencryption_key = \"short\"", "`store.encryption_key`"),
         ("\n[store]\npath = \"\"", "`store.path`"),
         ("\n[audit]\nfile = \"x\"", "`audit.file`"),
-        ("\n[audit]\noutput = \"syslog\"", "`audit.output`"),
+        ("\n[audit]\noutput = \"kafka\"", "`audit.output`"),
+        ("\n[audit]\nsocket = \"/dev/log\"", "`audit.socket`"),
+        ("\n[audit]\nfacility = \"local0\"", "`audit.facility`"),
+        ("\n[audit]\noutput = \"syslog\"\nfacility = \"kern\"", "`audit.facility`"),
+        ("\n[audit]\noutput = \"syslog\"\nfile = \"x\"", "`audit.file`"),
+        ("\n[audit]\non_full = \"block\"", "`audit.on_full`"),
+        ("\n[audit]\noutput = \"off\"\non_full = \"refuse\"", "`audit.on_full`"),
+        ("\n[audit]\nqueue_bytes_max = \"1KiB\"", "`audit.queue_bytes_max`"),
+        ("\n[audit]\nchain_key = \"short\"", "`audit.chain_key`"),
+        ("\n[audit]\nchain_key_file = \"/nonexistent\"", "`audit.chain_key_file`"),
         ("\n[metrics]\nlisten = \"localhost:9464\"", "`metrics.listen`"),
         (
             "\n[admin]\nsocket = \"/run/0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789.sock\"",
@@ -537,7 +547,7 @@ grants = [\"read:lead\", \"write:lead\"]";
     assert_eq!(site.request_headers, ["x-warehouse"]);
     assert_eq!(config.rates.client, Some(Rate { requests: 10, period: Duration::from_secs(1), burst: 10 }), "a burst within the rate");
     assert_eq!(config.rates.address, None);
-    assert_eq!(config.audit, Audit::File("a.log".into()));
+    assert_eq!(config.audit.output, Output::File("a.log".into()));
     assert_eq!(config.metrics.listen, None);
     assert_eq!((config.rpcs[0].effect, &config.rpcs[0].methods[..]), (Effect::Write, &[Method::POST, Method::PUT][..]));
     assert_eq!(config.scopes[0].grants.as_str(), "read:lead write:lead");

@@ -17,7 +17,8 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderValue, Method};
 
-use crate::audit::{self, AuditLog, AuditRecord, Outcome};
+use crate::audit::record::{AuditRecord, Outcome};
+use crate::audit::{self, AuditLog};
 use crate::policy::operation::{Operation, Target};
 use crate::policy::token::TokenHash;
 use crate::store::cached::Live;
@@ -141,6 +142,11 @@ impl Exchange {
     pub fn note(&mut self, client: Option<Arc<str>>, user: Option<Arc<str>>, scopes: Option<Box<str>>, token: Option<TokenHash>) {
         self.named = Named { client, user, scopes };
         self.token = token;
+    }
+
+    /// Whether it could not be put on record, and so must not be served.
+    pub fn unrecordable(&self) -> bool {
+        self.books.log.blocked()
     }
 
     fn outcome(&self) -> Outcome {

@@ -135,6 +135,9 @@ impl Worker {
     /// The path of a request. Every step's yes is the next one's ground; `?` is the only way out.
     async fn answer(&self, site: &Site, via: &Via, request: Request<Incoming>, exchange: &mut Exchange) -> Result<Reached, Rejection> {
         let (parts, body) = request.into_parts();
+        if exchange.unrecordable() {
+            return Err(Rejection::Unrecordable);
+        }
         self.admit_address(exchange)?;
         let draft = site.rules.head(head_of(&parts, &body)?)?;
         let token = authenticate::bearer(&parts.headers)?;

@@ -3,6 +3,7 @@
 use http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 
+use crate::audit;
 use crate::exchange::rate;
 use crate::exchange::read::Unread;
 use crate::limiter::TooMany;
@@ -39,6 +40,8 @@ pub enum Rejection {
     CredentialMissing,
     /// The site no longer takes its own tokens of the grant, which has ended.
     GrantRefused,
+    /// The audit log cannot be written, and the operator rather serves nothing than what is not on record.
+    Unrecordable,
     LimitedByClient(TooMany),
     LimitedByAddress(TooMany),
     FailedTooOften(TooMany),
@@ -72,6 +75,7 @@ impl Rejection {
             Self::CredentialAway => "credential_unavailable",
             Self::CredentialMissing => "credential_missing",
             Self::GrantRefused => "grant_refused_by_site",
+            Self::Unrecordable => audit::UNAVAILABLE,
             Self::LimitedByClient(_) => "rate_client",
             Self::LimitedByAddress(_) => "rate_address",
             Self::FailedTooOften(_) => "rate_failed_authentications",
@@ -91,9 +95,10 @@ impl Rejection {
         matches!(self, Self::BodySlow | Self::Upstream(UpstreamError::Timeout(_)))
     }
 
-    /// Whether a question to the store on the request's behalf, after the fact, would be too much: it came too often, or the store is away.
+    /// Whether a question to the store on the request's behalf, after the fact, would be too much: it came too often, the store is away, or
+    /// nothing is served at all.
     pub fn ends_all(&self) -> bool {
-        matches!(self, Self::LimitedByAddress(_) | Self::FailedTooOften(_) | Self::StoreAway)
+        matches!(self, Self::LimitedByAddress(_) | Self::FailedTooOften(_) | Self::StoreAway | Self::Unrecordable)
     }
 
     /// Whether nobody is there to be answered.
@@ -127,6 +132,9 @@ impl Rejection {
                 away(reply(StatusCode::SERVICE_UNAVAILABLE, "tokens cannot be checked at the moment; the token may be good"))
             }
             Self::CredentialAway => away(reply(StatusCode::SERVICE_UNAVAILABLE, "the request cannot be passed on at the moment")),
+            Self::Unrecordable => {
+                away(reply(StatusCode::SERVICE_UNAVAILABLE, "the request cannot be put on record at the moment, and was not passed on"))
+            }
             // Not the token's fault, so no challenge: a new one would be worth as little.
             Self::CredentialMissing => {
                 reply(StatusCode::FORBIDDEN, "this client cannot act on the site by itself; an operator must set it up")

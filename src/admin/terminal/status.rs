@@ -22,7 +22,7 @@ pub fn status(status: &Value, now: Timestamp, style: Style) -> String {
     row("store", store(&status["store"]));
     row("cache", cache(&status["cache"]));
     row("connections", connections(&status["connections"]));
-    row("audit", status["audit"]["lost"].as_u64().map(lost));
+    row("audit", status["audit"]["lost"].as_u64().map(|count| audit(count, status["audit"]["stuck"] == true)));
     let mut shown = fields(&rows, style);
     for section in [sites(&status["sites"], style), certificates(&status["certificates"], now, style)].into_iter().flatten() {
         if !shown.is_empty() {
@@ -65,8 +65,13 @@ fn connections(connections: &Value) -> Option<Cell> {
     (!parts.is_empty()).then(|| Cell::plain(&parts.join(", ")))
 }
 
-fn lost(lines: u64) -> Cell {
-    if lines == 0 { Cell::plain("no line lost") } else { Cell::painted(&format!("{lines} LINES LOST"), Paint::Bad) }
+fn audit(lost: u64, stuck: bool) -> Cell {
+    match (lost, stuck) {
+        (0, false) => Cell::plain("no line lost"),
+        (0, true) => Cell::painted("NOT WRITTEN NOW", Paint::Bad),
+        (lines, false) => Cell::painted(&format!("{lines} LINES LOST"), Paint::Bad),
+        (lines, true) => Cell::painted(&format!("NOT WRITTEN NOW, {lines} LINES LOST"), Paint::Bad),
+    }
 }
 
 fn sites(sites: &Value, style: Style) -> Option<String> {

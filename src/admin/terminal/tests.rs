@@ -229,7 +229,7 @@ fn a_whole_status_is_shown() {
             {"file": "/etc/a.pem", "names": ["erp.example.com", "*.example.org"], "expires": now.unix() + 30 * 86_400},
             {"file": "/etc/b.pem", "names": [], "expires": now.unix()},
         ],
-        "audit": {"lost": 2},
+        "audit": {"lost": 2, "stuck": true},
     });
     assert_eq!(
         status(&told, now, Style::PLAIN),
@@ -239,7 +239,7 @@ running      1d 1h, since 2025-12-30 22:58:59Z
 store        redis, NOT reachable
 cache        12 tokens; 999 hits, 1 misses (99.9%)
 connections  3 open, 70 accepted, 0 refused
-audit        2 LINES LOST
+audit        NOT WRITTEN NOW, 2 LINES LOST
 
 SITE              SERVER                 STATE    FAILURES
 erp.example.com   http://127.0.0.1:8000  healthy  0

@@ -14,7 +14,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
 use super::scene::{GRANT, LIFE, SITE, Scene, USER};
-use crate::audit::{Audit, Output};
+use crate::audit::{self, Audit, OnFull, Output};
 use crate::exchange::held::Bodies;
 use crate::exchange::{Books, Exchange};
 use crate::gateway::credential::ClientKeys;
@@ -99,7 +99,10 @@ impl Gate {
                 body_rate_min: 1,
             },
         };
-        let log = Audit::open(&Output::Off, 1).unwrap().log(0);
+        let log =
+            Audit::open(&audit::Settings { output: Output::Off, on_full: OnFull::Count, queue_bytes_max: 1 << 20, chain_key: None }, 1)
+                .unwrap()
+                .log(0);
         let books = Arc::new(Books { log, counters: Arc::new(WorkerCounters::default()) });
         Self { worker: Arc::new(Worker { shared: Arc::new(shared), upstreams: upstreams.clone() }), site: Arc::new(site), books }
     }

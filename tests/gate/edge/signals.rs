@@ -5,7 +5,7 @@ use std::net::TcpStream;
 
 use crate::support::certificate::{self, Certificate, trusting, trusting_der};
 use crate::support::eventually;
-use crate::support::gate::Gate;
+use crate::support::gate::{Gate, audit_records};
 use crate::support::setup::{SITE, Setup};
 use crate::support::upstream::{Upstream, json_answer};
 use crate::support::wire::{Wire, request};
@@ -125,7 +125,7 @@ fn usr1_opens_the_audit_file_again() {
     eventually("the file is there again", || gate.setup.audit_file().exists());
     assert_eq!(Wire::tls(&gate).exchange(list()).status, 200);
     assert_eq!(gate.audit_of(1).len(), 1);
-    assert_eq!(fs::read_to_string(rotated).expect("it was renamed").lines().count(), 1);
+    assert_eq!(audit_records(&rotated).len(), 1);
 }
 
 /// The certificate that a handshake shows now.
