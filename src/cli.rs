@@ -4,6 +4,7 @@
 //! Answers go to standard output, everything else to standard error.
 
 mod administer;
+mod audit;
 mod check;
 mod client;
 mod explain;
@@ -22,6 +23,7 @@ use crate::admin::terminal::complain;
 use crate::app;
 use crate::app::Failure;
 use crate::app::demo::DemoOptions;
+use crate::cli::audit::Audit;
 use crate::cli::client::Client;
 use crate::cli::grant::{Grant, User};
 use crate::cli::keep::Store;
@@ -51,6 +53,7 @@ pub fn run() -> ExitCode {
         Command::User(user) => administer::user(user),
         Command::Store(store) => keep::run(store),
         Command::Explain(explain) => explain::run(&explain),
+        Command::Audit(audit) => audit::run(&audit),
         Command::Status(status) => administer::status(&status),
     };
     match done {
@@ -94,6 +97,8 @@ enum Command {
     Store(Store),
     /// Say what a request would do, which scopes allow it, and what is decided, without sending it
     Explain(Explain),
+    /// The audit log: look at it, and check that it is whole
+    Audit(Audit),
     /// Ask the running gate how it is
     Status(Status),
 }
@@ -373,6 +378,13 @@ mod tests {
             "store copy --to redis.toml --merge --replace",
             "store copy --to redis://:secret@127.0.0.1/ --to redis.toml",
             "store copy --url redis://:secret@127.0.0.1/",
+            "audit",
+            "audit verify --expect-seq",
+            "audit tail a b",
+            "audit tail -n many",
+            "audit tail --status 6xx",
+            "audit tail --since yesterday",
+            "audit tail --key-file a",
             "explain GET",
             "explain GET / --content-type text/plain",
             "demo --port 65536",

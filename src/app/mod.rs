@@ -52,6 +52,9 @@ pub const EXIT_FAILED: u8 = 1;
 /// Threads of the runtime for everything that is no request.
 const CONTROL_THREADS: usize = 2;
 
+/// signal(7): a file would be larger than `RLIMIT_FSIZE`.
+const SIGXFSZ: i32 = 25;
+
 /// How long a start waits for the revocation logs.
 const FIRST_READS_MAX: Duration = Duration::from_secs(5);
 
@@ -89,6 +92,8 @@ struct Signals {
     interrupt: Signal,
     hangup: Signal,
     reopen: Signal,
+    /// Never asked for: it is caught so that a bound on the size of files (`LimitFSIZE`) is an error of the write, and not the end.
+    _file_too_large: Signal,
 }
 
 /// What lives as long as the process, whatever is reloaded.
@@ -319,6 +324,7 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
             reopen: signal(SignalKind::user_defined1())?,
+            _file_too_large: signal(SignalKind::from_raw(SIGXFSZ))?,
         })
     }
 }
