@@ -23,8 +23,8 @@ impl<'f> Backwards<'f> {
         Self { file, block: Vec::new(), block_start: length, end: Some(length).filter(|&end| end > 0) }
     }
 
-    /// The bytes of the next line, without its line feed; what has none at the end of the file is a line too.
-    pub fn next(&mut self) -> io::Result<Option<Range<u64>>> {
+    /// Where the next line is, without its line feed; what has none at the end of the file is a line too.
+    pub fn line(&mut self) -> io::Result<Option<Range<u64>>> {
         let Some(mut end) = self.end else { return Ok(None) };
         let is_first = self.block.is_empty();
         let mut from = end;
@@ -79,7 +79,7 @@ mod tests {
             let file = File::open(&path).expect("it opens");
             let mut lines = Backwards::new(&file, text.len() as u64);
             let mut found = Vec::new();
-            while let Some(range) = lines.next().expect("it is read") {
+            while let Some(range) = lines.line().expect("it is read") {
                 found.push(&text[range.start as usize..range.end as usize]);
             }
             found.reverse();

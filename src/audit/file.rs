@@ -61,7 +61,7 @@ impl Ending {
         let mut ending = Self { offset: length, ..Self::default() };
         let mut lines = Backwards::new(file, length);
         let mut past = 0;
-        while let Some(range) = lines.next()? {
+        while let Some(range) = lines.line()? {
             let at_end = range.end == length;
             let line = if range.end - range.start <= LINE_BYTES_MAX as u64 {
                 let mut line = vec![0; (range.end - range.start) as usize];

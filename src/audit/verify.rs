@@ -352,12 +352,10 @@ impl Verifier {
                 "stood at byte {offset} of its file, and stands at byte {} now: what was before it is another",
                 self.offset
             ));
-        } else if !self.chained && self.unchained > 0 {
-            if follows.is_none() {
-                self.found.unchained += self.unchained;
-                self.note(format!("{} of {} are from before there was a chain", lines(self.unchained), self.file));
-                self.unchained = 0;
-            }
+        } else if !self.chained && self.unchained > 0 && follows.is_none() {
+            self.found.unchained += self.unchained;
+            self.note(format!("{} of {} are from before there was a chain", lines(self.unchained), self.file));
+            self.unchained = 0;
         }
         let Some(follows) = follows else {
             if named {

@@ -33,7 +33,7 @@ enum AuditCommand {
     #[command(
         after_help = "Examples:\n  scopegate audit tail\n  scopegate audit tail -n 50 --client crm --decision refuse\n  scopegate audit tail --since 10m --status 5xx --json\n  scopegate audit tail --follow --doctype \"Sales Order\" /var/log/scopegate/audit.log\n\nTimes are UTC, of when a request began; a line is written when it has ended."
     )]
-    Tail(Tail),
+    Tail(Box<Tail>),
 }
 
 #[derive(Debug, Args)]

@@ -9,6 +9,10 @@ use crate::audit::event::{Event, Start};
 use crate::audit::record::AuditRecord;
 use crate::audit::record::tests::record;
 
+/// Lines, each with the file it is in.
+type Lines = Vec<(usize, Vec<u8>)>;
+type Change = Box<dyn Fn(&mut Lines)>;
+
 /// What happens to a gate between two requests.
 #[derive(Clone, Copy, Debug)]
 enum Step {
@@ -97,7 +101,7 @@ fn verified(files: &[Vec<u8>], keyed: bool, last: &Link) -> Verified {
 }
 
 /// The lines of all files, each with the file it is in.
-fn split(files: &[Vec<u8>]) -> Vec<(usize, Vec<u8>)> {
+fn split(files: &[Vec<u8>]) -> Lines {
     let of =
         |(at, file): (usize, &Vec<u8>)| file.split_inclusive(|&byte| byte == b'\n').map(|line| (at, line.to_vec())).collect::<Vec<_>>();
     files.iter().enumerate().flat_map(of).collect()
@@ -143,7 +147,7 @@ proptest! {
         let log = log(&steps, keyed);
         let whole = split(&log.files);
         let (one, other) = (one.index(whole.len()), other.index(whole.len()));
-        let tampered = |what: &str, change: &dyn Fn(&mut Vec<(usize, Vec<u8>)>)| {
+        let tampered = |what: &str, change: &dyn Fn(&mut Lines)| {
             let mut lines = whole.clone();
             change(&mut lines);
             let files = joined(&lines, log.files.len());
@@ -185,7 +189,7 @@ fn simple(keyed: bool) -> Log {
 }
 
 /// The log with one change to its lines.
-fn changed(log: &Log, change: impl FnOnce(&mut Vec<(usize, Vec<u8>)>)) -> Vec<Vec<u8>> {
+fn changed(log: &Log, change: impl FnOnce(&mut Lines)) -> Vec<Vec<u8>> {
     let mut lines = split(&log.files);
     change(&mut lines);
     joined(&lines, log.files.len())
@@ -195,11 +199,7 @@ fn changed(log: &Log, change: impl FnOnce(&mut Vec<(usize, Vec<u8>)>)) -> Vec<Ve
 fn one_tampering_is_one_problem_at_its_line() {
     let log = simple(true);
     for (change, line, told) in [
-        (
-            Box::new(|lines: &mut Vec<_>| drop(lines.remove(4))) as Box<dyn Fn(&mut Vec<(usize, Vec<u8>)>)>,
-            5,
-            "line 5 of gate 000000000001 missing",
-        ),
+        (Box::new(|lines: &mut Vec<_>| drop(lines.remove(4))) as Change, 5, "line 5 of gate 000000000001 missing"),
         (Box::new(|lines| lines.insert(4, lines[4].clone())), 6, "line 5 of gate 000000000001 stands here behind line 5"),
         (Box::new(|lines| lines[4].1[60] ^= 1), 5, "was altered"),
         (Box::new(|lines| lines.insert(4, (0, b"{}\n".to_vec()))), 5, "is no whole line of the log"),

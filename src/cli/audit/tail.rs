@@ -35,11 +35,13 @@ pub fn run(asked: &Tail) -> Result<(), Failure> {
     reader.go_to(start).map_err(|error| unreadable(&path, &error))?;
     let mut printer = Printer { filter, json: asked.json, style: Style::of_stdout() };
     let shown = printer.begin().and_then(|()| printer.print_all(&mut reader)).and_then(|()| {
-        while asked.follow {
+        if !asked.follow {
+            return Ok(());
+        }
+        loop {
             std::thread::sleep(FOLLOW_INTERVAL);
             reader.follow(&mut printer)?;
         }
-        Ok(())
     });
     match shown {
         // A reader that has seen enough, such as `head`, is no error.
@@ -57,7 +59,7 @@ fn start_of(file: &File, filter: &Filter<'_>, count: u64) -> io::Result<u64> {
     let mut line = Vec::new();
     let mut lines = Backwards::new(file, length);
     while taken < count
-        && let Some(range) = lines.next()?
+        && let Some(range) = lines.line()?
     {
         let size = range.end - range.start;
         if size > LINE_BYTES_MAX as u64 {
@@ -103,8 +105,8 @@ impl Reader {
         Ok(())
     }
 
-    /// The next line, if all of it is there; it stands in `part` until it is taken.
-    fn next(&mut self) -> io::Result<bool> {
+    /// Whether all of the next line is there; it stands in `part` until it is taken.
+    fn advance(&mut self) -> io::Result<bool> {
         self.position += self.lines.read_until(b'\n', &mut self.part)? as u64;
         Ok(self.part.last() == Some(&b'\n'))
     }
@@ -147,7 +149,7 @@ impl Printer<'_> {
     /// All lines that are there and asked for.
     fn print_all(&mut self, reader: &mut Reader) -> io::Result<()> {
         let mut out = io::stdout().lock();
-        while reader.next()? {
+        while reader.advance()? {
             let line = std::mem::take(&mut reader.part);
             if let Some(row) = Row::parse(line.trim_ascii_end()).filter(|row| self.filter.takes(row)) {
                 if self.json {

@@ -107,6 +107,13 @@ impl Setup {
         self
     }
 
+    /// `[audit]`, with all its keys.
+    pub fn audit(mut self, text: &str) -> Self {
+        self.config.remove("audit");
+        self.merge(&format!("[audit]\n{text}"));
+        self
+    }
+
     /// Lays `text` over the one site.
     pub fn site(mut self, text: &str) -> Self {
         let over: Table = text.parse().unwrap_or_else(|error| panic!("{error} in {text}"));
