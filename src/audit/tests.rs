@@ -8,7 +8,8 @@ use std::time::Instant;
 use super::*;
 use crate::audit::file::{Noted, note_path, read_note};
 use crate::audit::record::tests::record;
-use crate::audit::verify::{Expected, Options, Verified, Verifier};
+use crate::audit::verify::Verifier;
+use crate::audit::verify::found::{Expected, Options, Verified};
 
 /// The queue is small where it should be full.
 fn settings(output: Output, on_full: OnFull) -> Settings {

@@ -4,7 +4,7 @@ use proptest::prelude::{ProptestConfig, Strategy, any, prop_assert, prop_assert_
 use proptest::sample::Index;
 
 use super::*;
-use crate::audit::chain::Chain;
+use crate::audit::chain::{Chain, ChainKey};
 use crate::audit::event::{Event, Start};
 use crate::audit::record::AuditRecord;
 use crate::audit::record::tests::record;

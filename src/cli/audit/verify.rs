@@ -12,7 +12,8 @@ use crate::app::Failure;
 use crate::audit::chain::ChainKey;
 use crate::audit::event::{TIME_END, time_of};
 use crate::audit::file::{Noted, note_path, read_note};
-use crate::audit::verify::{Expected, Options, Problem, Verified, Verifier};
+use crate::audit::verify::Verifier;
+use crate::audit::verify::found::{Expected, Options, Problem, Verified};
 use crate::cli::administer::Shown;
 use crate::cli::audit::{Verify, failed, file_of, unreadable};
 use crate::cli::{EXIT_FAILED, EXIT_USAGE, input};
@@ -129,7 +130,8 @@ fn text(found: &Verified, keyed: bool, style: Style) -> String {
         let _ = writeln!(text, "{}", Paint::Note.over(note, style));
     }
     let verdict = if found.ok { Paint::Good.over("whole", style) } else { Paint::Bad.over("NOT WHOLE", style) };
-    let _ = write!(text, "{verdict}: {} lines, {} of them requests, by {} gates", found.lines, found.requests, found.gates);
+    let _ = write!(text, "{verdict}: {}, ", counted(found.lines, "line"));
+    let _ = write!(text, "{} of them requests, by {}", found.requests, counted(found.gates, "gate"));
     if let (Some(from), Some(to)) = (&found.from, &found.to) {
         let _ = write!(text, ", {} to {}", visible(from), visible(to));
     }
@@ -139,8 +141,12 @@ fn text(found: &Verified, keyed: bool, style: Style) -> String {
         }
     }
     if found.problem_count > 0 {
-        let _ = write!(text, "; {} problems", found.problem_count);
+        let _ = write!(text, "; {}", counted(found.problem_count, "problem"));
     }
     text.push('\n');
     text
+}
+
+fn counted(count: u64, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
