@@ -20,6 +20,7 @@ pub mod origins;
 mod record;
 pub mod redis;
 pub mod seal;
+pub mod tokens;
 
 #[cfg(test)]
 pub(crate) mod contract;
