@@ -216,7 +216,7 @@ impl Following {
                 Entry::Begin => {}
                 Entry::Mark { subject, at } => self.mark(&subject, at),
                 Entry::Token { hash, at, exp } => self.known.end(&hash, Ended { at, exp }, wall_clock()),
-                Entry::Look { hash } => self.cached.forget_token(self.site, &hash).await,
+                Entry::Look { hash } => self.cached.forget_token(self.site, &hash),
                 Entry::Client { id } => self.cached.forget_client(self.site, &id),
                 Entry::Wait { .. } => {}
                 Entry::Unknown => {
