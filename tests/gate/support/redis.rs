@@ -1,7 +1,9 @@
 //! A `redis-server` of the test's own: on a free port, in its own directory, to be killed, stopped and started again.
 
+use std::collections::BTreeMap;
+use std::fs;
 use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
@@ -16,7 +18,19 @@ pub struct Redis {
     dir: TempDir,
     port: u16,
     child: Option<Child>,
+    /// What it keeps on disk.
+    disk: Disk,
 }
+
+#[derive(Clone, Copy)]
+enum Disk {
+    Nothing,
+    /// Every write, before it is acknowledged.
+    Everything,
+}
+
+/// Where [`Redis::save`] leaves its snapshot, out of the server's sight.
+const SAVED: &str = "saved.rdb";
 
 /// Ports are tried from here to the foot of the range that the kernel hands out by itself, so that none is lost to an outgoing connection
 /// between the look and the start.
@@ -24,11 +38,20 @@ const PORTS: std::ops::Range<u16> = 12_000..32_000;
 
 impl Redis {
     pub fn start() -> Self {
+        Self::keeping(Disk::Nothing)
+    }
+
+    /// One that loses nothing when it is killed.
+    pub fn durable() -> Self {
+        Self::keeping(Disk::Everything)
+    }
+
+    fn keeping(disk: Disk) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         for _ in 0..PORTS.len() {
             let port = free_port();
-            if let Some(child) = launch(&dir, port) {
-                return Self { dir, port, child: Some(child) };
+            if let Some(child) = launch(&dir, port, disk) {
+                return Self { dir, port, child: Some(child), disk };
             }
         }
         panic!("no port is free for redis-server");
@@ -38,17 +61,17 @@ impl Redis {
         format!("redis://127.0.0.1:{}/", self.port)
     }
 
-    /// SIGKILL: whatever it held is gone, as it keeps nothing on disk.
+    /// SIGKILL: whatever it held is gone, unless it is [`Self::durable`].
     pub fn kill(&mut self) {
         let mut child = self.child.take().expect("redis-server runs");
         child.kill().expect("it is ours");
         child.wait().expect("it is ours");
     }
 
-    /// Starts it again on its port, empty.
+    /// Starts it again on its port: empty, or with everything where it is [`Self::durable`].
     pub fn restart(&mut self) {
         assert!(self.child.is_none(), "redis-server still runs");
-        self.child = launch(&self.dir, self.port);
+        self.child = launch(&self.dir, self.port, self.disk);
         assert!(self.child.is_some(), "redis-server did not come back on its port");
     }
 
@@ -132,6 +155,48 @@ impl Redis {
         keys.sort();
         keys
     }
+
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))
+    }
+
+    /// Takes a snapshot, for [`Self::restart_saved`].
+    pub fn save(&self) {
+        let () = redis::cmd("SAVE").query(&mut self.connection()).expect("redis-server saves");
+        fs::rename(self.dir.path().join("dump.rdb"), self.dir.path().join(SAVED)).expect("it has saved");
+    }
+
+    /// Starts it again on its port with what it held when it was saved. From here on it keeps nothing on disk.
+    pub fn restart_saved(&mut self) {
+        self.clear();
+        fs::rename(self.dir.path().join(SAVED), self.dir.path().join("dump.rdb")).expect("it was saved");
+        self.disk = Disk::Nothing;
+        self.restart();
+    }
+
+    /// Starts it again on its port, empty whatever it kept.
+    pub fn restart_empty(&mut self) {
+        self.clear();
+        self.restart();
+    }
+
+    /// How often each command was called since it started, by its name in small letters.
+    pub fn calls(&self) -> BTreeMap<String, u64> {
+        let info: String = redis::cmd("INFO").arg("commandstats").query(&mut self.connection()).expect("redis-server answers");
+        let line = |line: &str| {
+            let (name, figures) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;
+            Some((name.to_owned(), figures.split(',').next()?.parse().ok()?))
+        };
+        info.lines().filter_map(line).collect()
+    }
+
+    /// Removes what it keeps.
+    fn clear(&self) {
+        assert!(self.child.is_none(), "redis-server still runs");
+        // A file that is not there is as good as one that was removed.
+        let _ = fs::remove_dir_all(self.dir.path().join("appendonlydir"));
+        let _ = fs::remove_file(self.dir.path().join("dump.rdb"));
+    }
 }
 
 impl Drop for Redis {
@@ -145,9 +210,14 @@ impl Drop for Redis {
 }
 
 /// A running server once it says that it is ready; `None` where its port was taken after all.
-fn launch(dir: &TempDir, port: u16) -> Option<Child> {
+fn launch(dir: &TempDir, port: u16, disk: Disk) -> Option<Child> {
+    let kept = match disk {
+        Disk::Nothing => "no",
+        Disk::Everything => "yes",
+    };
     let mut child = Command::new("redis-server")
-        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--daemonize", "no"])
+        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--daemonize", "no"])
+        .args(["--appendonly", kept, "--appendfsync", "always"])
         .arg("--dir")
         .arg(dir.path())
         .stdin(Stdio::null())

@@ -1,0 +1,48 @@
+//! The store comes back with what it had before some revocations: nothing that was revoked lives again.
+
+use super::fleet::{A, B, BOTH};
+use super::scene::{PLAIN, Scene};
+use super::servers::{Data, Servers, Single};
+
+#[test]
+fn an_old_snapshot_revives_nothing() {
+    rewound(Single::start());
+}
+
+#[test]
+fn an_old_snapshot_revives_nothing_that_one_gate_alone_knew_of() {
+    rewound_at_once(Single::start());
+}
+
+/// Every kind of revocation, read by both gates before the store was lost.
+fn rewound(servers: impl Servers) {
+    let mut scene = Scene::begin(servers);
+    scene.save();
+    // The snapshot does not have it.
+    scene.issue("late", PLAIN, "late@example.test", None);
+    assert!(scene.revoke(A, "single-0") && scene.revoke(B, "single-1") && scene.revoke_leaver(A, 0) && scene.revoke_leaver(B, 1));
+    assert!(scene.rotate(A) && scene.disable(B) && scene.delete(A));
+    scene.settles();
+    scene.loses(&BOTH, Servers::kill);
+    scene.is_refused(&BOTH);
+    scene.restarts(Data::Saved);
+    scene.recovers();
+    // What was disabled then can be enabled now, and what is revoked now is.
+    assert!(scene.enable(A) && scene.revoke(B, "single-2") && scene.revoke_leaver(A, 2));
+    scene.settles();
+    scene.ends();
+}
+
+/// Each revocation is made through one gate in the moment before the store is lost, so that the other has not read of it.
+fn rewound_at_once(servers: impl Servers) {
+    let mut scene = Scene::begin(servers);
+    scene.save();
+    assert!(scene.disable(A) && scene.rotate(B) && scene.delete(B) && scene.revoke(B, "single-1") && scene.revoke_leaver(B, 1));
+    assert!(scene.revoke(A, "single-0") && scene.revoke_leaver(A, 0));
+    scene.loses(&BOTH, Servers::kill);
+    scene.restarts(Data::Saved);
+    scene.recovers();
+    assert!(scene.enable(B));
+    scene.settles();
+    scene.ends();
+}
