@@ -15,7 +15,8 @@ fn a_store_that_is_a_little_late_is_served_from_and_obeyed() {
     let mut scene = Scene::begin(Single::start());
     slow(&scene, LITTLE);
     scene.settles();
-    assert!(scene.revoke(A, "single-0") && scene.revoke_leaver(B, 0) && scene.rotate(A) && scene.disable(B));
+    assert!(scene.revoke(A, "single-0") && scene.revoke_leaver(B, 0) && scene.revoke_grant(A, 0));
+    assert!(scene.rotate(A) && scene.disable(B));
     scene.settles();
     assert!(scene.enable(A) && scene.delete(B) && scene.revoke(B, "single-1"));
     scene.settles();

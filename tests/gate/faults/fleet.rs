@@ -10,6 +10,7 @@ use crate::support::setup::Setup;
 use crate::support::upstream::{Then, Upstream, json_answer};
 
 use super::servers::Servers;
+use super::{BOUND, LOOKUP_MAX};
 
 /// The gates, by their number.
 pub const A: usize = 0;
@@ -58,6 +59,11 @@ impl<S: Servers> Fleet<S> {
         let gates = BOTH.map(|number| {
             Setup::behind(&servers.section(number), &upstream.url())
                 .config("[listen]\nbehind_proxy = [\"127.0.0.1:0\"]\ntrusted_proxies = [\"127.0.0.1/32\"]\n[log]\nlevel = \"info\"")
+                .config(&format!(
+                    "[store]\nlookup_timeout = \"{}ms\"\nrevocation_bound = \"{}ms\"",
+                    LOOKUP_MAX.as_millis(),
+                    BOUND.as_millis()
+                ))
                 .config(&format!("[store]\n{store}"))
                 .start()
         });

@@ -23,12 +23,13 @@ fn a_stopped_redis() {
 
 fn killed(servers: impl Servers) {
     let mut scene = Scene::begin(servers);
-    assert!(scene.revoke(A, "single-0") && scene.revoke_leaver(B, 0) && scene.rotate(A) && scene.disable(B));
+    assert!(scene.revoke(A, "single-0") && scene.revoke_leaver(B, 0) && scene.revoke_grant(A, 0));
+    assert!(scene.rotate(A) && scene.disable(B));
     scene.settles();
     // A moment before the end: what was acknowledged holds.
-    assert!(scene.revoke(B, "single-1") && scene.revoke_leaver(A, 1));
+    assert!(scene.revoke(B, "single-1") && scene.revoke_leaver(A, 1) && scene.revoke_grant(B, 1));
     scene.loses(&BOTH, Servers::kill);
-    assert!(!scene.revoke(A, "single-2") && !scene.revoke_leaver(B, 2), "nobody can acknowledge this");
+    assert!(!scene.revoke(A, "single-2") && !scene.revoke_leaver(B, 2) && !scene.revoke_grant(A, 2), "nobody can acknowledge this");
     scene.is_refused(&BOTH);
     scene.restarts(Data::Kept);
     scene.recovers();
@@ -74,7 +75,8 @@ fn stopped(servers: impl Servers) {
 fn a_gate_that_is_cut_off_stops_and_the_other_goes_on() {
     let mut scene = Scene::begin(Single::start());
     scene.loses(&[A], |servers| servers.proxies[A].cut());
-    assert!(scene.revoke(B, "single-0") && scene.revoke_leaver(B, 0) && scene.rotate(B) && scene.disable(B) && scene.delete(B));
+    assert!(scene.revoke(B, "single-0") && scene.revoke_leaver(B, 0) && scene.revoke_grant(B, 0));
+    assert!(scene.rotate(B) && scene.disable(B) && scene.delete(B));
     assert!(!scene.revoke(A, "single-1"));
     scene.is_refused(&[A]);
     scene.heals(|servers| servers.proxies[A].heal());
@@ -88,7 +90,8 @@ fn a_gate_that_is_cut_off_stops_and_the_other_goes_on() {
 fn a_gate_that_hears_nothing_stops_and_the_other_goes_on() {
     let mut scene = Scene::begin(Single::start());
     scene.loses(&[B], |servers| servers.proxies[B].stall());
-    assert!(scene.revoke(A, "single-0") && scene.revoke_leaver(A, 0) && scene.rotate(A) && scene.disable(A) && scene.delete(A));
+    assert!(scene.revoke(A, "single-0") && scene.revoke_leaver(A, 0) && scene.revoke_grant(A, 0));
+    assert!(scene.rotate(A) && scene.disable(A) && scene.delete(A));
     scene.is_refused(&[B]);
     scene.heals(|servers| servers.proxies[B].heal());
     scene.recovers();

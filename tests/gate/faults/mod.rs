@@ -28,5 +28,8 @@ const BOUND: Duration = Duration::from_secs(1);
 /// A request may have been decided on when its time was up, and still be on its way to the upstream.
 const ALLOWANCE: Duration = Duration::from_millis(100);
 
+/// `lookup_timeout` of every gate here. A request that came in the last second of its token may wait for the store as long as that.
+const LOOKUP_MAX: Duration = Duration::from_millis(500);
+
 /// By then everything is as it was before, counted from when the store can be reached again.
 const RECOVERY_MAX: Duration = Duration::from_secs(5);

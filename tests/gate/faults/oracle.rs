@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::fleet::{Arrival, BOTH};
 use super::load::Answer;
-use super::{ALLOWANCE, BOUND, RECOVERY_MAX};
+use super::{ALLOWANCE, BOUND, LOOKUP_MAX, RECOVERY_MAX};
 
 /// How far the clock of expiry (the day's, in seconds) may be from the one that measures here.
 const CLOCKS_APART: Duration = Duration::from_millis(20);
@@ -43,7 +43,7 @@ impl Fate {
         if !self.issued {
             return Some("that was never issued".to_owned());
         }
-        if let Some(late) = self.expires.and_then(|expires| late(expires, Duration::ZERO)) {
+        if let Some(late) = self.expires.and_then(|expires| late(expires, LOOKUP_MAX)) {
             return Some(format!("{late:?} after it expired"));
         }
         if let Some(late) = self.gone.and_then(|gone| late(gone, patience)) {

@@ -1,7 +1,8 @@
 //! The store comes back with what it had before some revocations: nothing that was revoked lives again.
 
+use super::BOUND;
 use super::fleet::{A, B, BOTH};
-use super::scene::{PLAIN, Scene};
+use super::scene::{PLAIN, Scene, leaver};
 use super::servers::{Data, Servers, Single};
 
 #[test]
@@ -21,14 +22,16 @@ fn rewound(servers: impl Servers) {
     // The snapshot does not have it.
     scene.issue("late", PLAIN, "late@example.test", None);
     assert!(scene.revoke(A, "single-0") && scene.revoke(B, "single-1") && scene.revoke_leaver(A, 0) && scene.revoke_leaver(B, 1));
-    assert!(scene.rotate(A) && scene.disable(B) && scene.delete(A));
+    assert!(scene.revoke_grant(A, 0) && scene.revoke_grant(B, 1) && scene.rotate(A) && scene.disable(B) && scene.delete(A));
     scene.settles();
     scene.loses(&BOTH, Servers::kill);
     scene.is_refused(&BOTH);
     scene.restarts(Data::Saved);
     scene.recovers();
+    scene.goes_on(2 * BOUND);
     // What was disabled then can be enabled now, and what is revoked now is.
     assert!(scene.enable(A) && scene.revoke(B, "single-2") && scene.revoke_leaver(A, 2));
+    scene.issue("returned", PLAIN, &leaver(0), None);
     scene.settles();
     scene.ends();
 }
@@ -38,10 +41,11 @@ fn rewound_at_once(servers: impl Servers) {
     let mut scene = Scene::begin(servers);
     scene.save();
     assert!(scene.disable(A) && scene.rotate(B) && scene.delete(B) && scene.revoke(B, "single-1") && scene.revoke_leaver(B, 1));
-    assert!(scene.revoke(A, "single-0") && scene.revoke_leaver(A, 0));
+    assert!(scene.revoke(A, "single-0") && scene.revoke_grant(A, 0) && scene.revoke_leaver(A, 0));
     scene.loses(&BOTH, Servers::kill);
     scene.restarts(Data::Saved);
     scene.recovers();
+    scene.goes_on(2 * BOUND);
     assert!(scene.enable(B));
     scene.settles();
     scene.ends();

@@ -4,7 +4,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-use crate::support::eventually;
+use crate::support::gate::token_key;
+use crate::support::setup::SITE;
+use crate::support::{eventually, now};
 
 use super::fleet::{A, BOTH, Fleet};
 use super::load::{Answer, Load, RATE};
@@ -19,9 +21,13 @@ pub const ROTATED: &str = "rotated";
 pub const DELETED: &str = "deleted";
 const CLIENTS: [&str; 4] = [PLAIN, SWITCHED, ROTATED, DELETED];
 
-/// Tokens of the first client that are revoked one by one, and tokens of users who are.
+/// Tokens of the first client: ones that are revoked one by one, ones of users who are, ones of grants that are.
 const SINGLES: usize = 4;
 const LEAVERS: usize = 3;
+const GRANTS: usize = 3;
+
+/// Nothing here takes this long where the contract holds.
+const WAIT_MAX: Duration = Duration::from_secs(10);
 
 pub struct Scene<S> {
     // The clients end before the gates do.
@@ -59,6 +65,9 @@ impl<S: Servers> Scene<S> {
         }
         for number in 0..LEAVERS {
             scene.issue(&format!("leaver-{number}"), PLAIN, &leaver(number), None);
+        }
+        for number in 0..GRANTS {
+            scene.grant(&grant(number));
         }
         for client in [SWITCHED, ROTATED, DELETED] {
             scene.issue(client, client, "sam@example.test", None);
@@ -100,6 +109,16 @@ impl<S: Servers> Scene<S> {
         self.enter(name, secret, client, user, true, expires);
     }
 
+    /// A token of a grant of that id. Both records are written as another tool would: the gate's own way is a sign-in.
+    fn grant(&mut self, id: &str) {
+        let (secret, user, now) = (self.fleet.gates[A].unknown_token(), "granting@example.test", now());
+        let grant = json!({"v": 1, "id": id, "client": PLAIN, "user": user, "scopes": "read", "created": now, "used": now});
+        self.fleet.servers.put(&format!("sg:{SITE}:grant:{id}"), &grant);
+        let token = json!({"v": 1, "client": PLAIN, "user": user, "scopes": "read", "grant": id, "iat": now, "exp": now + 3600});
+        self.fleet.servers.put(&token_key(&secret), &token);
+        self.enter(id, secret, PLAIN, user, true, None);
+    }
+
     /// A token that nobody issued.
     fn invent(&mut self, name: &str) {
         let secret = self.fleet.gates[A].unknown_token();
@@ -129,6 +148,11 @@ impl<S: Servers> Scene<S> {
     pub fn revoke_leaver(&mut self, gate: usize, number: usize) -> bool {
         let user = leaver(number);
         self.end(gate, "/users/revoke", &json!({"user": user}), |token| token.user == user)
+    }
+
+    pub fn revoke_grant(&mut self, gate: usize, number: usize) -> bool {
+        let id = grant(number);
+        self.end(gate, &format!("/grants/{id}/revoke"), &Value::Null, |token| token.fate.name == id)
     }
 
     pub fn rotate(&mut self, gate: usize) -> bool {
@@ -252,12 +276,27 @@ impl<S: Servers> Scene<S> {
     }
 
     fn waits_for(&self, what: &str, like: impl Fn(&Answer) -> bool) {
-        eventually(what, || self.load.saw(&like));
+        let start = Instant::now();
+        eventually(what, || {
+            let came = self.load.saw(&like);
+            if !came && start.elapsed() > WAIT_MAX {
+                // What was seen says more than what was not.
+                self.judge();
+                panic!("{what}: not within {WAIT_MAX:?}");
+            }
+            came
+        });
     }
 
     /// Lets `time` pass since the store was lost, because the contract speaks of it.
     pub fn lasts(&self, time: Duration) {
         let from = self.outages.last().expect("there is an outage").from;
+        eventually("time passes", || from.elapsed() >= time);
+    }
+
+    /// Lets `time` pass under load, for what shows itself later.
+    pub fn goes_on(&self, time: Duration) {
+        let from = Instant::now();
         eventually("time passes", || from.elapsed() >= time);
     }
 
@@ -269,15 +308,25 @@ impl<S: Servers> Scene<S> {
     /// Ends the load and judges what was seen. Gives the answers, for what a scenario wants to know besides.
     pub fn ends(mut self) -> Vec<Answer> {
         self.load.end();
+        self.judge();
+        self.load.answers()
+    }
+
+    fn judge(&self) {
         let fates: Vec<Fate> = self.tokens.iter().map(|token| token.fate.clone()).collect();
         let (answers, arrivals) = (self.load.answers(), self.fleet.arrivals());
-        let Self { began, outages, patience, .. } = &self;
+        let Self { began, outages, patience, .. } = self;
         Story { began: *began, fates: &fates, outages, arrivals: &arrivals, answers: &answers, patience: *patience }.judge();
-        answers
     }
 }
 
-fn leaver(number: usize) -> String {
+/// The id of a grant, and the name of its token.
+fn grant(number: usize) -> String {
+    format!("grant-{number}")
+}
+
+/// The user of a token of that name.
+pub fn leaver(number: usize) -> String {
     format!("leaver{number}@example.test")
 }
 

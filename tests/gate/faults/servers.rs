@@ -1,5 +1,7 @@
 //! A store of real servers, as two gates see it, and what can be done to it.
 
+use serde_json::Value;
+
 use crate::support::proxy::Proxy;
 use crate::support::redis::Redis;
 
@@ -15,6 +17,8 @@ pub enum Data {
 pub trait Servers {
     /// The `[store]` section of a gate, as far as it says where the store is.
     fn section(&self, gate: usize) -> String;
+    /// Writes a record in the public format, past the gates.
+    fn put(&self, key: &str, record: &Value);
     /// Ends every server without a word.
     fn kill(&mut self);
     /// After [`Self::kill`]; returns when the servers answer.
@@ -44,6 +48,10 @@ impl Single {
 impl Servers for Single {
     fn section(&self, gate: usize) -> String {
         format!("kind = \"redis\"\nurl = \"redis://{}/\"", self.proxies[gate].address())
+    }
+
+    fn put(&self, key: &str, record: &Value) {
+        self.redis.put(key, record);
     }
 
     fn kill(&mut self) {
