@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::BOUND;
 use super::fleet::{A, B, BOTH};
 use super::scene::{PLAIN, Scene};
 use super::servers::{Data, Servers, Single};
@@ -31,6 +32,7 @@ fn killed(servers: impl Servers) {
     scene.loses(&BOTH, Servers::kill);
     assert!(!scene.revoke(A, "single-2") && !scene.revoke_leaver(B, 2) && !scene.revoke_grant(A, 2), "nobody can acknowledge this");
     scene.is_refused(&BOTH);
+    scene.lasts(2 * BOUND);
     scene.restarts(Data::Kept);
     scene.recovers();
     assert!(scene.enable(A) && scene.delete(B) && scene.revoke(A, "single-3"));
@@ -43,6 +45,7 @@ fn emptied(servers: impl Servers) {
     assert!(scene.revoke(B, "single-0") && scene.revoke_leaver(A, 0));
     scene.loses(&BOTH, Servers::kill);
     scene.is_refused(&BOTH);
+    scene.lasts(2 * BOUND);
     scene.restarts(Data::Lost);
     scene.recovers();
     // It goes on from there, with what is made anew.
@@ -79,6 +82,7 @@ fn a_gate_that_is_cut_off_stops_and_the_other_goes_on() {
     assert!(scene.rotate(B) && scene.disable(B) && scene.delete(B));
     assert!(!scene.revoke(A, "single-1"));
     scene.is_refused(&[A]);
+    scene.lasts(2 * BOUND);
     scene.heals(|servers| servers.proxies[A].heal());
     scene.recovers();
     assert!(scene.enable(A));
@@ -93,6 +97,7 @@ fn a_gate_that_hears_nothing_stops_and_the_other_goes_on() {
     assert!(scene.revoke(A, "single-0") && scene.revoke_leaver(A, 0) && scene.revoke_grant(A, 0));
     assert!(scene.rotate(A) && scene.disable(A) && scene.delete(A));
     scene.is_refused(&[B]);
+    scene.lasts(2 * BOUND);
     scene.heals(|servers| servers.proxies[B].heal());
     scene.recovers();
     assert!(scene.enable(B));

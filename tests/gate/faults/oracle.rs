@@ -185,3 +185,60 @@ impl Story<'_> {
         Some(format!("gate {gate} gave {} {wrong} ({status}, in {:?})", fate.name, came - sent))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// A token that was asked to be revoked at 10 s, and was by 11 s; and one that was never issued. Gate 0 had no store from 20 s to 30 s.
+    fn wrong(arrivals: &[(usize, usize, u32)], answers: &[(usize, usize, u32, u16, bool)]) -> Vec<bool> {
+        let began = Instant::now();
+        let at = |tenths: u32| began + SECOND * tenths / 10;
+        let fate = |issued: bool, endings: &[(Call, Option<Call>)]| Fate {
+            name: "token".to_owned(),
+            issued,
+            expires: None,
+            endings: endings.to_vec(),
+            gone: None,
+        };
+        let ending = Call { asked: at(100), told: Some(at(110)) };
+        let fates = [fate(true, &[(ending, None)]), fate(false, &[]), fate(true, &[])];
+        let outages = [Outage { gates: vec![0], from: at(200), until: Some(at(300)), healed: Some(at(301)) }];
+        let story = Story { began, fates: &fates, outages: &outages, arrivals: &[], answers: &[], patience: BOUND };
+        let arrivals = arrivals.iter().map(|&(token, gate, tenths)| story.arrival(&Arrival { token, gate, at: at(tenths) }).is_some());
+        let answers = answers.iter().map(|&(token, gate, tenths, status, retry_after)| {
+            let answer = Answer { token, gate, sent: at(tenths), came: at(tenths + 1), status, retry_after };
+            story.answer(&answer).is_some()
+        });
+        arrivals.chain(answers).collect()
+    }
+
+    #[test]
+    fn the_oracle_tells_right_from_wrong() {
+        let right = wrong(
+            &[(0, 1, 120), (2, 0, 205), (2, 0, 210), (2, 0, 302), (2, 1, 250)],
+            &[(0, 1, 100, 401, false), (0, 0, 120, 200, false), (1, 1, 250, 401, false), (1, 0, 250, 503, true), (2, 0, 340, 503, true)],
+        );
+        assert!(!right.contains(&true), "{right:?}");
+        let wrong = wrong(
+            // Revoked, with and without a store; never issued; known, but its store is lost for longer than the bound.
+            &[(0, 1, 122), (0, 0, 205), (1, 1, 10), (2, 0, 212), (2, 0, 299)],
+            &[
+                // Still stored; refused before anyone asked for it.
+                (2, 1, 250, 401, false),
+                (0, 0, 50, 401, false),
+                // Nobody could know.
+                (1, 0, 250, 401, false),
+                (2, 0, 250, 503, false),
+                // Nothing was wrong; not any more.
+                (2, 1, 250, 503, true),
+                (2, 0, 360, 503, true),
+                (2, 0, 250, 0, false),
+                (2, 1, 10, 502, false),
+            ],
+        );
+        assert!(!wrong.contains(&false), "{wrong:?}");
+    }
+}

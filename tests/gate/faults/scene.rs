@@ -307,6 +307,8 @@ impl<S: Servers> Scene<S> {
 
     /// Ends the load and judges what was seen. Gives the answers, for what a scenario wants to know besides.
     pub fn ends(mut self) -> Vec<Answer> {
+        // What was revoked last is watched for longer than it may live.
+        self.goes_on(2 * BOUND);
         self.load.end();
         self.judge();
         self.load.answers()

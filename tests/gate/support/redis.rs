@@ -1,6 +1,5 @@
 //! A `redis-server` of the test's own: on a free port, in its own directory, to be killed, stopped and started again.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -178,16 +177,6 @@ impl Redis {
     pub fn restart_empty(&mut self) {
         self.clear();
         self.restart();
-    }
-
-    /// How often each command was called since it started, by its name in small letters.
-    pub fn calls(&self) -> BTreeMap<String, u64> {
-        let info: String = redis::cmd("INFO").arg("commandstats").query(&mut self.connection()).expect("redis-server answers");
-        let line = |line: &str| {
-            let (name, figures) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;
-            Some((name.to_owned(), figures.split(',').next()?.parse().ok()?))
-        };
-        info.lines().filter_map(line).collect()
     }
 
     /// Removes what it keeps.
