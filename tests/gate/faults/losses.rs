@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::support::redis::Contents;
+
 use super::BOUND;
 use super::fleet::{A, B, BOTH};
 use super::scene::{PLAIN, Scene};
@@ -71,6 +73,18 @@ fn stopped(servers: impl Servers) {
     scene.recovers();
     assert!(scene.enable(B) && scene.revoke(B, "single-1"));
     scene.settles();
+    scene.ends();
+}
+
+#[test]
+fn a_store_that_is_emptied_while_it_runs() {
+    let mut scene = Scene::begin(Single::start());
+    assert!(scene.revoke(B, "single-0") && scene.revoke_leaver(A, 0));
+    scene.becomes(Data::Lost, |servers| servers.redis.replace(&Contents::default()));
+    scene.recovers();
+    scene.register(PLAIN);
+    scene.issue("new", PLAIN, "new@example.test", None);
+    scene.recovers();
     scene.ends();
 }
 

@@ -15,10 +15,28 @@ fn an_old_snapshot_revives_nothing_that_one_gate_alone_knew_of() {
     rewound_at_once(Single::start());
 }
 
+#[test]
+fn old_data_without_a_restart_revives_nothing() {
+    let mut scene = Scene::begin(Single::start());
+    let old = scene.saves(|servers| servers.redis.contents());
+    scene.issue("late", PLAIN, "late@example.test", None);
+    assert!(scene.revoke(A, "single-0") && scene.revoke_leaver(A, 0) && scene.revoke_grant(B, 0));
+    assert!(scene.rotate(B) && scene.disable(A) && scene.delete(B));
+    scene.settles();
+    // These have been read by one gate alone, which made them.
+    assert!(scene.revoke(A, "single-1") && scene.revoke(B, "single-2") && scene.revoke_leaver(A, 1) && scene.revoke_grant(B, 1));
+    scene.becomes(Data::Saved, |servers| servers.redis.replace(&old));
+    scene.recovers();
+    scene.goes_on(2 * BOUND);
+    assert!(scene.enable(B));
+    scene.settles();
+    scene.ends();
+}
+
 /// Every kind of revocation, read by both gates before the store was lost.
 fn rewound(servers: impl Servers) {
     let mut scene = Scene::begin(servers);
-    scene.save();
+    scene.saves(Servers::save);
     // The snapshot does not have it.
     scene.issue("late", PLAIN, "late@example.test", None);
     assert!(scene.revoke(A, "single-0") && scene.revoke(B, "single-1") && scene.revoke_leaver(A, 0) && scene.revoke_leaver(B, 1));
@@ -39,7 +57,7 @@ fn rewound(servers: impl Servers) {
 /// Each revocation is made through one gate in the moment before the store is lost, so that the other has not read of it.
 fn rewound_at_once(servers: impl Servers) {
     let mut scene = Scene::begin(servers);
-    scene.save();
+    scene.saves(Servers::save);
     assert!(scene.disable(A) && scene.rotate(B) && scene.delete(B) && scene.revoke(B, "single-1") && scene.revoke_leaver(B, 1));
     assert!(scene.revoke(A, "single-0") && scene.revoke_grant(A, 0) && scene.revoke_leaver(A, 0));
     scene.loses(&BOTH, Servers::kill);

@@ -214,20 +214,30 @@ impl<S: Servers> Scene<S> {
     }
 
     /// Takes down what the servers hold.
-    pub fn save(&mut self) {
-        self.fleet.servers.save();
+    pub fn saves<T>(&mut self, save: impl FnOnce(&mut S) -> T) -> T {
         self.saved = self.tokens.len();
+        save(&mut self.fleet.servers)
     }
 
     /// Ends the outage of servers that were killed.
     pub fn restarts(&mut self, data: Data) {
+        self.comes_back(data, |servers| servers.restart(data));
+    }
+
+    /// From one moment to the next the store has other data, and never was away.
+    pub fn becomes(&mut self, data: Data, change: impl FnOnce(&mut S)) {
+        self.loses(&BOTH, |_| ());
+        self.comes_back(data, change);
+    }
+
+    fn comes_back(&mut self, data: Data, remedy: impl FnOnce(&mut S)) {
         let gone = Instant::now();
         let left = match data {
             Data::Kept => self.tokens.len(),
             Data::Lost => 0,
             Data::Saved => self.saved,
         };
-        self.heals(|servers| servers.restart(data));
+        self.heals(remedy);
         for token in &mut self.tokens[left..] {
             token.fate.gone = Some(gone);
         }
