@@ -111,13 +111,34 @@ impl Link {
         F: Fn(MultiplexedConnection) -> Fut + Send,
         Fut: Future<Output = RedisResult<T>> + Send,
     {
-        match timeout(self.budget, self.exchange(repeat, send)).await {
+        self.ask_within(self.budget, repeat, send).await
+    }
+
+    /// [`Self::ask`] with a time limit of its own.
+    pub async fn ask_within<T, F, Fut>(&self, limit: Duration, repeat: Repeat, send: F) -> Result<T, String>
+    where
+        T: FromRedisValue,
+        F: Fn(MultiplexedConnection) -> Fut + Send,
+        Fut: Future<Output = RedisResult<T>> + Send,
+    {
+        match timeout(limit, self.exchange(repeat, send)).await {
             Ok(answer) => answer.map_err(|why| format!("redis at {} {why}", self.address)),
             Err(_) => {
                 let unsure = if repeat == Repeat::Never { UNSURE } else { "" };
-                Err(format!("redis at {} did not answer within {} ms{unsure}", self.address, self.budget.as_millis()))
+                Err(format!("redis at {} did not answer within {} ms{unsure}", self.address, limit.as_millis()))
             }
         }
+    }
+
+    /// The run id of the server that answers.
+    pub async fn identity(&self) -> Result<String, String> {
+        let info: String = self
+            .ask(Repeat::Read, |mut connection| async move { redis::cmd("INFO").arg("server").query_async(&mut connection).await })
+            .await?;
+        info.lines()
+            .find_map(|line| line.strip_prefix("run_id:"))
+            .map(str::to_owned)
+            .ok_or_else(|| format!("redis at {} does not say its run id", self.address))
     }
 
     async fn exchange<T, F, Fut>(&self, repeat: Repeat, send: F) -> Result<T, String>

@@ -38,7 +38,7 @@ pub fn store(section: &Section<'_>) -> (Option<Settings>, Option<Secret>) {
         }
         Some(Backend::Embedded { path: path.unwrap_or_else(|| PathBuf::from(EMBEDDED_PATH)) })
     };
-    let settings = backend.map(|backend| Settings { backend, lookup_timeout, cache_entries_max, revocation_bound });
+    let settings = backend.map(|backend| Settings { backend, lookup_timeout, cache_entries_max, revocation_bound, serve_known: None });
     (settings, key)
 }
 
