@@ -94,19 +94,29 @@ impl<S: Servers> Scene<S> {
 
     /// Makes a client of that id.
     pub fn register(&self, id: &str) {
-        let answer = self.fleet.admin(A).post("/clients", &json!({"name": "App", "client_id": id, "scopes": "all"}));
-        assert!(answer.done(), "{answer:?}");
-        self.keep_secret(answer.body["client_secret"].as_str().expect("a secret"));
+        let made = self.made("/clients", &json!({"name": "App", "client_id": id, "scopes": "all"}));
+        self.keep_secret(made["client_secret"].as_str().expect("a secret"));
     }
 
     /// Issues a token and shows it from now on.
     pub fn issue(&mut self, name: &str, client: &'static str, user: &str, seconds: Option<u64>) {
         let wanted = json!({"client_id": client, "user": user, "scope": "read", "expires_in": seconds});
-        let answer = self.fleet.admin(A).post("/tokens", &wanted);
-        assert!(answer.done(), "{answer:?}");
-        let secret = answer.body["access_token"].as_str().expect("a token").to_owned();
-        let expires = seconds.and_then(|_| answer.body["expires_at"].as_u64()).map(instant_of);
+        let made = self.made("/tokens", &wanted);
+        let secret = made["access_token"].as_str().expect("a token").to_owned();
+        let expires = seconds.and_then(|_| made["expires_at"].as_u64()).map(instant_of);
         self.enter(name, secret, client, user, true, expires);
+    }
+
+    /// What an operation makes, as soon as the gate trusts its store.
+    fn made(&self, path: &str, wanted: &Value) -> Value {
+        let mut made = None;
+        eventually(path, || {
+            let answer = self.fleet.admin(A).post(path, wanted);
+            assert!(answer.done() || answer.status == 503, "{path}: {answer:?}");
+            made = answer.done().then_some(answer.body);
+            made.is_some()
+        });
+        made.expect("it was made")
     }
 
     /// A token of a grant of that id. Both records are written as another tool would: the gate's own way is a sign-in.
