@@ -1,9 +1,10 @@
 //! `serve_known`: tokens that a gate knows go on for a time without the store, and not longer.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::BOUND;
 use super::fleet::{A, B, BOTH};
+use super::load::Answer;
 use super::scene::Scene;
 use super::servers::{Data, Servers, Single};
 
@@ -23,7 +24,7 @@ fn known(servers: impl Servers) {
     // Both gates know of that. What is revoked later, one that is cut off need not know before the time is over.
     scene.settles();
     scene.loses(&BOTH, Servers::kill);
-    let lost = std::time::Instant::now();
+    let lost = Instant::now();
     scene.lasts(KNOWN);
     scene.is_refused(&BOTH);
     scene.restarts(Data::Kept);
@@ -35,8 +36,8 @@ fn known(servers: impl Servers) {
     let (from, until) = (lost + BOUND, lost + KNOWN - EARLIER);
     for gate in BOTH {
         for &token in &live {
-            let of_it = |answer: &&super::load::Answer| (answer.token, answer.gate) == (token, gate);
-            let within = |answer: &&super::load::Answer| answer.sent > from && answer.came < until;
+            let of_it = |answer: &&Answer| (answer.token, answer.gate) == (token, gate);
+            let within = |answer: &&Answer| answer.sent > from && answer.came < until;
             let statuses: Vec<u16> = answers.iter().filter(of_it).filter(within).map(|answer| answer.status).collect();
             assert!(!statuses.is_empty() && statuses.iter().all(|&status| status == 200), "token {token} at gate {gate}: {statuses:?}");
         }

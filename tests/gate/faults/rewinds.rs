@@ -1,5 +1,7 @@
 //! The store comes back with what it had before some revocations: nothing that was revoked lives again.
 
+use std::time::Duration;
+
 use super::BOUND;
 use super::fleet::{A, B, BOTH};
 use super::scene::{PLAIN, Scene, leaver};
@@ -12,7 +14,13 @@ fn an_old_snapshot_revives_nothing() {
 
 #[test]
 fn an_old_snapshot_revives_nothing_that_one_gate_alone_knew_of() {
-    rewound_at_once(Single::start());
+    half_known(Single::start(), Duration::ZERO);
+}
+
+/// The gates have waited for the store by then, and find it at different moments.
+#[test]
+fn an_old_snapshot_after_a_while_revives_nothing_that_one_gate_alone_knew_of() {
+    half_known(Single::start(), 3 * BOUND);
 }
 
 #[test]
@@ -55,12 +63,13 @@ fn rewound(servers: impl Servers) {
 }
 
 /// Each revocation is made through one gate in the moment before the store is lost, so that the other has not read of it.
-fn rewound_at_once(servers: impl Servers) {
+fn half_known(servers: impl Servers, away: Duration) {
     let mut scene = Scene::begin(servers);
     scene.saves(Servers::save);
     assert!(scene.disable(A) && scene.rotate(B) && scene.delete(B) && scene.revoke(B, "single-1") && scene.revoke_leaver(B, 1));
     assert!(scene.revoke(A, "single-0") && scene.revoke_grant(A, 0) && scene.revoke_leaver(A, 0));
     scene.loses(&BOTH, Servers::kill);
+    scene.lasts(away);
     scene.restarts(Data::Saved);
     scene.recovers();
     scene.goes_on(2 * BOUND);
