@@ -240,7 +240,8 @@ impl<S: Servers> Scene<S> {
         self.comes_back(data, change);
     }
 
-    fn comes_back(&mut self, data: Data, remedy: impl FnOnce(&mut S)) {
+    /// Ends the outage in any way that leaves the store with that.
+    pub fn comes_back(&mut self, data: Data, remedy: impl FnOnce(&mut S)) {
         let gone = Instant::now();
         let left = match data {
             Data::Kept => self.tokens.len(),
