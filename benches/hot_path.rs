@@ -96,6 +96,7 @@ fn look_up(criterion: &mut Criterion) {
             lookup_timeout: Duration::from_millis(50),
             cache_entries_max: 1000,
             revocation_bound: bound,
+            serve_known: None,
         };
         CachedStore::new(store.clone(), &settings)
     };

@@ -49,6 +49,7 @@ impl Room {
             cache_entries_max: 1000,
             // Nothing grows old during a test: whatever changes was forgotten at once.
             revocation_bound: Duration::from_secs(3600),
+            serve_known: None,
         };
         let cached = Arc::new(CachedStore::new(Arc::clone(&store), &settings));
         let seal = Arc::new(SealKey::from_hex(&"5a".repeat(32)).expect("a key"));

@@ -99,6 +99,7 @@ impl Bench {
             cache_entries_max: 1000,
             // Nothing grows old during a test: what changes is forgotten by name.
             revocation_bound: Duration::from_secs(3600),
+            serve_known: None,
         };
         let quota = |requests| Quota { requests, period: Duration::from_secs(60), burst: requests };
         let shared = Shared {

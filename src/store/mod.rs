@@ -11,17 +11,24 @@ pub mod export;
 pub(crate) mod flight;
 pub mod grants;
 pub mod kept;
-mod link;
+pub mod link;
 pub mod origins;
 mod record;
 pub mod redis;
 pub mod seal;
+pub mod servers;
 
 #[cfg(test)]
 pub(crate) mod contract;
 #[cfg(test)]
+#[path = "../../tests/support/cluster.rs"]
+pub(crate) mod redis_cluster;
+#[cfg(test)]
 #[path = "../../tests/support/redis.rs"]
 pub(crate) mod redis_server;
+#[cfg(test)]
+#[path = "../../tests/support/sentinel.rs"]
+pub(crate) mod redis_watched;
 
 use std::fmt;
 use std::sync::Arc;
@@ -36,6 +43,7 @@ use crate::store::embedded::EmbeddedStore;
 use crate::store::export::PortableStore;
 use crate::store::kept::{RecordStore, RevocationStore};
 use crate::store::redis::RedisStore;
+use crate::store::servers::Servers;
 
 /// A store could not answer; says what was asked and why, for the operator's log. The gate answers 503.
 #[derive(Clone, Debug)]
@@ -97,7 +105,7 @@ pub trait Store: TokenStore + ClientStore + CredentialStore + RecordStore + Revo
 pub async fn open(settings: &Settings) -> Result<Arc<dyn Store>, StoreError> {
     let store: Arc<dyn Store> = match &settings.backend {
         Backend::Embedded { path } => Arc::new(EmbeddedStore::open(path)?),
-        Backend::Redis { url, prefix } => Arc::new(RedisStore::connect(url, prefix, settings.lookup_timeout).await?),
+        Backend::Redis { servers, prefix } => Arc::new(RedisStore::connect(servers, prefix, settings.lookup_timeout).await?),
     };
     store.ping().await?;
     Ok(store)
@@ -119,17 +127,19 @@ pub struct Settings {
     pub cache_entries_max: u64,
     /// How old an answer of the store may be when a request is decided on it: the bound of DESIGN section 6.
     pub revocation_bound: Duration,
+    /// How long what the cache knows is good while the store cannot be asked; `None` to refuse.
+    pub serve_known: Option<Duration>,
 }
 
 #[derive(Clone, Debug)]
 pub enum Backend {
     /// One transactional local file.
     Embedded { path: std::path::PathBuf },
-    /// `url` as the `redis` crate reads it: `redis://`, `rediss://` (TLS), `redis+unix://`; `prefix` is `sg` unless configured.
-    Redis { url: RedisUrl, prefix: String },
+    /// `prefix` is `sg` unless configured.
+    Redis { servers: Servers, prefix: String },
 }
 
-/// A Redis address, password included: it prints without it.
+/// A Redis address as the `redis` crate reads it, `redis://`, `rediss://` (TLS) or `redis+unix://`, password included: it prints without it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RedisUrl(pub Arc<str>);
 

@@ -113,6 +113,7 @@ impl House {
             lookup_timeout: Duration::from_secs(1),
             cache_entries_max: 100,
             revocation_bound: Duration::from_secs(1),
+            serve_known: None,
         };
         let house = Self {
             issuer: Issuer {

@@ -67,6 +67,7 @@ impl Gate {
             lookup_timeout: Duration::from_secs(20),
             cache_entries_max: 1000,
             revocation_bound: Duration::from_secs(3600),
+            serve_known: None,
         };
         let shared = Shared {
             store: Arc::new(CachedStore::new(scene.store.clone(), &settings)),

@@ -207,6 +207,7 @@ fn settings(bound: Duration) -> Settings {
         lookup_timeout: Duration::from_millis(50),
         cache_entries_max: 1000,
         revocation_bound: bound,
+        serve_known: None,
     }
 }
 
