@@ -10,11 +10,13 @@ use crate::admin::operations::{Admin, Site, fill, new_secret, now};
 use crate::admin::tokens::user;
 use crate::admin::{flow, scopes};
 use crate::oauth::client::{Client, ClientRate, GrantType, PreviousSecret};
+use crate::oauth::records::issue_at;
 use crate::policy::coverage::Meanings;
 use crate::policy::scope::Scopes;
+use crate::policy::time::Timestamp;
 use crate::store::cached::SiteId;
 use crate::store::kept::Subject;
-use crate::store::origins;
+use crate::store::{marked, origins};
 use crate::upstream::credential::ApiKey;
 
 /// Characters of an id that is not chosen: 36 to the power of 20 is beyond meeting by chance.
@@ -56,7 +58,7 @@ impl Admin {
             skip_consent: new.skip_consent,
             origins: flow::origins(&new.origins)?,
             user: new.user.as_deref().map(user).transpose()?.map(Into::into),
-            ..Client::new(&id, &name(&new.name)?, scopes, now())
+            ..Client::new(&id, &name(&new.name)?, scopes, self.first_second(site, &id).await?)
         };
         flow::fill_grant_types(&mut client);
         flow::check(&client, &self.rules().scopes)?;
@@ -64,7 +66,7 @@ impl Admin {
         let _alone = self.changes.lock().await;
         // Disabled until its credential is settled: what an earlier client of that id had must not be what this one acts as, and
         // whatever fails on the way leaves a client that is let through nowhere.
-        if !self.store.create_client(&site.name, &client).await? {
+        if !marked::create(&*self.store, &site.name, &client).await? {
             let message = format!("client `{}` is there already; choose another --id, or delete it first", client.id);
             return Err(AdminError::new(Code::ClientTaken, message));
         }
@@ -79,6 +81,11 @@ impl Admin {
         info!(site = &*site.name, client = &*client.id, scopes = client.scopes.as_str(), public = new.public, "client created");
         let view = ClientView { own_api_key: Some(api_key.is_some()), ..ClientView::of(&client, now()) };
         Ok(ClientWithSecret { client: view, client_secret: secret.map(|secret| SecretText::new(secret.reveal())) })
+    }
+
+    /// When a client that is created now counts as created: after the deletion of an earlier one with its id.
+    async fn first_second(&self, site: &Site, id: &str) -> Result<Timestamp, AdminError> {
+        Ok(issue_at(now(), self.store.mark(&site.name, &[Subject::Deleted(id)]).await?))
     }
 
     async fn finish_client(&self, site: &Site, client: &Client, api_key: Option<&SecretText>) -> Result<(), AdminError> {
@@ -170,12 +177,22 @@ impl Admin {
         self.switch(site, id, true).await
     }
 
+    /// The mark is what disables it, in one write; the record says the same for whoever reads records. So the mark comes first where it takes
+    /// away, and last where it gives back: whatever fails between, the client is disabled.
     async fn switch(&self, site: &str, id: &str, enabled: bool) -> Result<ClientView, AdminError> {
+        let (_, ref found) = self.site(site)?;
+        self.known_client(found, id).await?;
+        if !enabled {
+            self.store.revoke(&found.name, &[Subject::Disabled(id)], now()).await?;
+        }
         let switch = |client: &mut Client| {
             client.enabled = enabled;
             Ok(())
         };
         let client = self.change_client(site, id, switch).await?;
+        if enabled {
+            self.store.revoke(&found.name, &[Subject::Enabled(id)], now()).await?;
+        }
         info!(site, client = id, enabled, "client switched");
         Ok(ClientView::of(&client, now()))
     }
@@ -193,6 +210,8 @@ impl Admin {
         let secret = new_secret()?;
         let change = |client: &mut Client| match client.secret.replace(secret.hash()) {
             Some(hash) => {
+                // Never the second of an earlier rotation, so that the mark tells the two apart.
+                client.secret_since = Some(issue_at(now(), client.secret_since));
                 client.previous_secret = (overlap > 0).then(|| PreviousSecret { hash, until: now().plus(overlap) });
                 Ok(())
             }
@@ -203,20 +222,25 @@ impl Admin {
         };
         let client = self.change_client(site, id, change).await?;
         info!(site, client = id, overlap, "client secret rotated");
-        if rotation.revoke_tokens {
-            // After the change: what the old secret could still fetch until then is voided as well.
-            self.void_client(site, id).await.map_err(|error| AdminError {
-                message: format!("the secret is another one now, but its tokens were not revoked: {}; rotate it again", error.message),
-                ..error
-            })?;
-        }
+        // After the change: what the old secret could still fetch until then is voided as well.
+        let marked = self.mark_rotation(site, &client, rotation.revoke_tokens).await;
+        marked.map_err(|error| AdminError {
+            message: format!("the secret is another one now, but this is not in the revocation log: {}; rotate it again", error.message),
+            ..error
+        })?;
         Ok(ClientWithSecret { client: ClientView::of(&client, now()), client_secret: Some(SecretText::new(secret.reveal())) })
     }
 
-    /// Voids all tokens, codes and grants of the client that were issued until now.
-    async fn void_client(&self, site: &str, id: &str) -> Result<(), AdminError> {
-        self.void(site, Subject::Client(id), now()).await?;
-        info!(site, client = id, "tokens and grants of the client revoked");
+    /// The old secret stays worthless in a store that goes back to an older record. With `tokens` all tokens, codes and grants of the client
+    /// end that were issued until now.
+    async fn mark_rotation(&self, site: &str, client: &Client, tokens: bool) -> Result<(), AdminError> {
+        if let Some(since) = client.secret_since {
+            self.store.raise(site, &[(Subject::Secret(&client.id).field(), since)]).await?;
+        }
+        if tokens {
+            self.void(site, &[Subject::Client(&client.id)], now()).await?;
+            info!(site, client = &*client.id, "tokens and grants of the client revoked");
+        }
         Ok(())
     }
 
@@ -231,7 +255,7 @@ impl Admin {
         }
         // The mark before anything is gone, so that what fails can be tried again; and the client before its API key: one without its own
         // would act as the site's.
-        self.void_client(&site.name, id).await?;
+        self.void(&site.name, &[Subject::Client(id), Subject::Deleted(id)], now()).await?;
         let deleted = self.store.delete_client(&site.name, id).await;
         self.forget_client(place, id);
         if !deleted? {

@@ -7,7 +7,7 @@ use crate::admin::error::{AdminError, Code};
 use crate::admin::message::{GrantList, GrantListQuery, GrantView, RevokedUser};
 use crate::admin::operations::{Admin, Site, now};
 use crate::admin::tokens::user;
-use crate::oauth::records::{End, Grant, issue_at};
+use crate::oauth::records::{End, Grant};
 use crate::policy::time::Timestamp;
 use crate::store::cached::CLOCK_SKEW;
 use crate::store::grants;
@@ -52,7 +52,6 @@ impl Admin {
         let (_, ref site) = self.site(site)?;
         self.known_grant(site, id).await?;
         let ended = grants::end(&*self.store, &site.name, id, End::Operator, now()).await;
-        self.forget_tokens();
         let grant = ended?.ok_or_else(|| unknown_grant(site, id))?;
         info!(site = &*site.name, grant = id, client = &*grant.client, user = &*grant.user, "grant revoked");
         Ok(GrantView { site_token: Some(false), ..self.grant_view(site, &grant).await? })
@@ -65,7 +64,7 @@ impl Admin {
         let (_, ref site) = self.site(site)?;
         let name = user(name)?;
         let now = now();
-        self.void(&site.name, Subject::User(name), now).await?;
+        self.void(&site.name, &[Subject::User(name)], now).await?;
         info!(site = &*site.name, user = name, "user revoked");
         let mut ended = 0;
         for grant in grants::of_user(&*self.store, &site.name, name).await? {
@@ -75,7 +74,6 @@ impl Admin {
             }
         }
         info!(site = &*site.name, user = name, grants = ended, "grants of the user revoked");
-        self.forget_tokens();
         Ok(RevokedUser { user: name.to_owned(), grants: ended, revoked: true })
     }
 
@@ -93,22 +91,9 @@ impl Admin {
         found.map(|grant| grant.value).ok_or_else(|| unknown_grant(site, id))
     }
 
-    /// Voids everything of `subject` that was issued until now, in one write, by a gateway whose clock runs ahead as well.
-    ///
-    /// What is issued in the second of a revocation bears the one after it, and may belong to the next subject that is revoked in that same
-    /// second. So no two marks are alike, and the latest is known before the next stands: whatever was issued bears that second at most.
-    pub(super) async fn void(&self, site: &str, subject: Subject<'_>, now: Timestamp) -> Result<(), AdminError> {
-        let at = issue_at(now.plus(CLOCK_SKEW), self.store.mark(site, &[Subject::Latest, subject]).await?);
-        self.store.revoke(site, Subject::Latest, at).await?;
-        let marked = self.store.revoke(site, subject, at).await;
-        self.forget_tokens();
-        Ok(marked?)
-    }
-
-    fn forget_tokens(&self) {
-        if let Some(cached) = &self.cached {
-            cached.forget_tokens();
-        }
+    /// Revokes the subjects in one write: everything of theirs that was issued until now, by a gateway whose clock runs ahead as well.
+    pub(super) async fn void(&self, site: &str, subjects: &[Subject<'_>], now: Timestamp) -> Result<Timestamp, AdminError> {
+        Ok(self.store.revoke(site, subjects, now.plus(CLOCK_SKEW)).await?)
     }
 }
 

@@ -55,7 +55,8 @@ impl Admin {
         let (hash, now) = (token.hash(), now());
         self.check_free(site, &hash, now).await?;
         // What was revoked a moment ago stays so; this is issued after it.
-        let iat = issue_at(now, mark_of(&*self.store, &site.name, &client.id, user, None).await?);
+        let ended = self.store.ledger().site(&site.name).ended(&hash);
+        let iat = issue_at(now, mark_of(&*self.store, &site.name, &client.id, user, None).await?.max(ended));
         let record = TokenRecord {
             v: RECORD_VERSION,
             client: client.id,

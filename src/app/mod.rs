@@ -38,6 +38,8 @@ use crate::listener::tls::{Tls, TlsSettings, TlsVersion};
 use crate::policy::time::Timestamp;
 use crate::router::Front;
 use crate::store::cached::CachedStore;
+use crate::store::follower::Follower;
+use crate::store::ledger::Terms;
 use crate::store::origins::Origins;
 use crate::store::seal::SealKey;
 use crate::store::{self, Store};
@@ -49,6 +51,9 @@ pub const EXIT_FAILED: u8 = 1;
 
 /// Threads of the runtime for everything that is no request.
 const CONTROL_THREADS: usize = 2;
+
+/// How long a start waits for the revocation logs.
+const FIRST_READS_MAX: Duration = Duration::from_secs(5);
 
 /// Why the gate does not run, or no longer.
 #[derive(Debug)]
@@ -99,6 +104,7 @@ pub struct Running {
     pub drain: Drain,
     registry: Mutex<Registry>,
     ingredients: Ingredients,
+    follower: Follower,
     /// What was read last; a reload is held against it.
     config: Mutex<Config>,
     pub generation: ArcSwap<Generation>,
@@ -164,6 +170,12 @@ impl App {
         let doors = doors.map_err(|error| told(&format!("listen.{}", error.entrance().key()), error.to_string()))?;
         let (lobby, workers) = accept::assemble(config.bounds.clone(), config.listen.trusted_proxies.clone(), tls.clone(), doors);
         generation.https_port = https_port(&config, workers.first());
+        store.ledger().follow(Terms { bound: config.store.revocation_bound, patience: config.store.lookup_timeout });
+        let follower = Follower::new(cached.clone(), config.store.revocation_bound, control.handle().clone());
+        for name in &generation.names {
+            follower.follow(registry.id(name), name);
+        }
+        control.block_on(first_reads(&*store, &generation.names));
         let logs = |index| audit.log(index);
         let fronts = (0..config.listen.workers)
             .map(|index| {
@@ -197,6 +209,7 @@ impl App {
             drain: Drain::new(),
             registry: Mutex::new(registry),
             ingredients,
+            follower,
             config: Mutex::new(config),
             generation: ArcSwap::from_pointee(generation),
         });
@@ -366,6 +379,9 @@ impl Running {
         let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.generation.load();
         let generation = Generation::new(&config, before.https_port, &mut registry, &self.ingredients, Some(&**before))?;
+        for name in &generation.names {
+            self.follower.follow(registry.id(name), name);
+        }
         if let Some(tls) = &self.tls {
             let now = Timestamp::from_unix(audit::now().as_secs());
             tls.reload(&certificate_files(&config), now).map_err(|error| config.tell_tls(&error))?;
@@ -380,6 +396,19 @@ impl Running {
         admin.replace_rules(admin_rules(&config, |name| registry.id(name)));
         *current = config;
         Ok(())
+    }
+}
+
+/// Waits until the revocation log of each site was read once, so that the first requests need not. A site whose log cannot be read lets
+/// nobody in, and comes by itself.
+async fn first_reads(store: &dyn Store, sites: &[Arc<str>]) {
+    let all = async {
+        for site in sites {
+            while store.ledger().vouch(site).await.is_err() {}
+        }
+    };
+    if tokio::time::timeout(FIRST_READS_MAX, all).await.is_err() {
+        tracing::warn!("a revocation log could not be read yet; its site answers 503 until it is");
     }
 }
 

@@ -12,6 +12,7 @@ use crate::authserver::endpoint::Endpoint;
 use crate::oauth::client::{Client, Document, GrantType};
 use crate::oauth::document::{self, ClientDocument};
 use crate::oauth::error::{ErrorCode, OAuthError};
+use crate::oauth::records::issue_at;
 use crate::oauth::redirect;
 use crate::oauth::scopes;
 use crate::outbound::Fetcher;
@@ -19,7 +20,9 @@ use crate::outbound::url::HttpsUrl;
 use crate::policy::coverage::covers;
 use crate::policy::quota::Quota;
 use crate::policy::scope::Scopes;
-use crate::store::kept::digest_id;
+use crate::policy::time::Timestamp;
+use crate::store::kept::{Subject, digest_id};
+use crate::store::marked;
 
 /// Documents that one address may have fetched.
 pub const FETCHES: Quota = Quota { requests: 30, period: Duration::from_secs(3600), burst: 30 };
@@ -50,11 +53,16 @@ pub async fn find(call: &Call<'_>, documents: &Fetcher, url: &str) -> Result<Opt
     // Once more: whoever owns the document chooses how long its reading takes, and an operator who disabled the client meanwhile must not
     // find it enabled again.
     let kept = call.store().client(&call.issuer.name, &id).await?;
-    let client = client_of(call, &id, described, Document { url: url.to_owned(), fresh_until }, kept.as_ref())?;
     let store = call.store();
+    let created = match &kept {
+        Some(kept) => kept.created,
+        // After the deletion of an earlier one, if an operator deleted it.
+        None => issue_at(call.now, store.mark(&call.issuer.name, &[Subject::Deleted(&id)]).await?),
+    };
+    let client = client_of(call, created, described, Document { url: url.to_owned(), fresh_until }, kept.as_ref())?;
     let written = match &kept {
         Some(_) => store.update_client(&call.issuer.name, &client).await?,
-        None => store.create_client(&call.issuer.name, &client).await?,
+        None => marked::create(store, &call.issuer.name, &client).await?,
     };
     if !written {
         // Another gateway, or an operator, came first: what is there now is as good.
@@ -70,7 +78,14 @@ pub fn id_of(url: &str) -> String {
 }
 
 /// The client as its document describes it, within what such clients may have.
-fn client_of(call: &Call<'_>, id: &str, described: ClientDocument, document: Document, kept: Option<&Client>) -> Result<Client, Failure> {
+fn client_of(
+    call: &Call<'_>,
+    created: Timestamp,
+    described: ClientDocument,
+    document: Document,
+    kept: Option<&Client>,
+) -> Result<Client, Failure> {
+    let id = id_of(&document.url);
     let (most, meanings) = (&call.issuer.registration_scopes, &call.issuer.meanings);
     let scopes = match &described.scope {
         Some(text) => {
@@ -88,7 +103,7 @@ fn client_of(call: &Call<'_>, id: &str, described: ClientDocument, document: Doc
         redirect_uris: described.redirect_uris,
         grant_types: described.grant_types.iter().filter_map(|name| GrantType::parse(name)).collect(),
         document: Some(document),
-        ..Client::new(id, &described.name, scopes, kept.map_or(call.now, |kept| kept.created))
+        ..Client::new(&id, &described.name, scopes, created)
     })
 }
 

@@ -54,17 +54,10 @@ async fn revoke_refresh(call: &mut Call<'_>, client: &Client, hash: &TokenHash) 
     Ok(())
 }
 
-/// Ends a grant, and all that rests on it at once: the cache cannot tell whose tokens it holds, so it forgets them all. Only for a grant that
-/// lived, of which each took a user's yes: nobody can empty the cache over and over with an old token.
+/// Ends a grant, and all that rests on it.
 pub async fn end_grant(call: &Call<'_>, id: &str, by: End) -> Result<(), Failure> {
     let (store, site) = (call.store(), &*call.issuer.name);
-    let lived = grants::find_live(store, site, id).await?.is_some();
-    let ended = grants::end(store, site, id, by, call.now).await;
-    // Even if nobody knows whether it is ended: the next request asks.
-    if lived {
-        call.shared.cached.forget_tokens();
-    }
-    ended?;
+    grants::end(store, site, id, by, call.now).await?;
     Ok(())
 }
 

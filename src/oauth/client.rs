@@ -25,6 +25,9 @@ pub struct Client {
     /// SHA-256 of its secret, hexadecimal; `None` for a public client.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "hash_hex")]
     pub secret: Option<TokenHash>,
+    /// When the secret was set; `None` for when the client was created.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_since: Option<Timestamp>,
     /// The secret before this one, for as long as it still counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous_secret: Option<PreviousSecret>,
@@ -116,6 +119,7 @@ impl Client {
             enabled: true,
             created,
             secret: None,
+            secret_since: None,
             previous_secret: None,
             rate: None,
             redirect_uris: Vec::new(),

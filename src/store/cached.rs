@@ -1,7 +1,9 @@
-//! The look-up of the hot path: a token's record and its client, from memory where that is young enough.
+//! The look-up of the hot path: a token's record and its client, from memory where what is known there may still be believed.
 //!
-//! An answer counts for `revocation_bound`, measured from when its look-up was *sent*, because what the store did after that it need
-//! not show. Token and client are judged apart: a thousand tokens of one client cost one look-up of the client in each bound.
+//! That is the case while the follower has read the revocation log within `revocation_bound`, and nothing that it told concerns the token:
+//! `ledger` has the whole argument. Where there is no follower an answer counts for `revocation_bound` from when its look-up was *sent*,
+//! because what the store did after that it need not show. In any case it is looked up again now and then, for the sake of those who write
+//! to the store and not to its log.
 //!
 //! Only what lets a request in comes from memory. "There is none", "expired" and "disabled" always come from the store, and from a
 //! look-up that was sent after the request came: a remembered no would refuse a token that was issued since, for a request that its
@@ -26,6 +28,7 @@ use crate::policy::time::Timestamp;
 use crate::policy::token::{TokenHash, TokenRecord};
 use crate::store::flight::{Flights, Ticket};
 use crate::store::kept::Subject;
+use crate::store::ledger::{SiteLedger, nanoseconds};
 use crate::store::{Settings, Store, StoreError};
 
 /// Seconds by which the clocks of a fleet may differ: a token that was issued longer than that before its client was created belongs to
@@ -34,6 +37,10 @@ pub const CLOCK_SKEW: u64 = 5;
 
 /// Clients that are remembered though no cached token needs them, for the sake of their limiter cell.
 const IDLE_CLIENTS_MAX: usize = 65_536;
+
+/// How long a token or a client is known before it is looked up again though nothing was heard of it: what a foreign tool did to the store
+/// without telling the log comes into force after this at the latest.
+const REVIEW: Duration = Duration::from_secs(10);
 
 /// How often an answer may come too late to count before the store is said to be too slow.
 const ATTEMPTS_MAX: u32 = 3;
@@ -49,12 +56,34 @@ pub struct Live {
     pub client: Arc<LiveClient>,
     /// When the look-up of the record was sent.
     asked: u64,
+    /// [`SiteLedger::generation`] by which it was last judged.
+    judged: AtomicU64,
+}
+
+impl Live {
+    /// Whether nothing that became known since it was looked up has voided it.
+    fn stands(&self, hash: &TokenHash) -> bool {
+        // Taken first: what becomes known from here on is judged the next time.
+        let site = &self.client.site;
+        let generation = site.generation();
+        let judged = self.judged.load(Ordering::Relaxed);
+        if judged == generation {
+            return true;
+        }
+        let stands = judged >= site.began() && !site.voids(hash, &self.record);
+        if stands {
+            self.judged.store(generation, Ordering::Relaxed);
+        }
+        stands
+    }
 }
 
 /// A client, one object for all its tokens for as long as it is remembered.
 #[derive(Debug)]
 pub struct LiveClient {
     pub id: Arc<str>,
+    /// What is known of the revocations of its site.
+    site: Arc<SiteLedger>,
     /// The limiter's: zero at first, and kept when the client is read again.
     pub cell: AtomicU64,
     client: ArcSwap<Client>,
@@ -97,6 +126,7 @@ pub struct CachedStore {
     knowledge: Arc<Knowledge>,
     hits: Tally,
     misses: Tally,
+    served_known: Tally,
 }
 
 /// What look-ups need when their callers are gone.
@@ -106,8 +136,10 @@ struct Knowledge {
     clients: Mutex<Clients>,
     token_flights: Flights<TokenKey, Found<Live>>,
     client_flights: Flights<ClientKey, Found<LiveClient>>,
-    born: Instant,
     bound: u64,
+    review: u64,
+    /// How long after the last completed read of the log what is known goes on to count while the store cannot answer.
+    serve_known: Option<u64>,
 }
 
 type ClientKey = (SiteId, Arc<str>);
@@ -147,9 +179,9 @@ impl CachedStore {
     pub fn new(store: Arc<dyn Store>, settings: &Settings) -> Self {
         let tokens = Cache::builder()
             .max_capacity(settings.cache_entries_max)
-            // Memory only: an entry that nobody asked for within the bound is too old in any case. How old an answer is, `asked` says;
-            // the cache's own clock starts when the answer came, which is later than when the store gave it.
-            .time_to_idle(settings.revocation_bound)
+            // Memory only: how old an answer is, `asked` says; the cache's own clock starts when the answer came, which is later than when
+            // the store gave it.
+            .time_to_idle(settings.revocation_bound.max(REVIEW).max(settings.serve_known.unwrap_or_default()))
             .build_with_hasher(RandomState::default());
         let knowledge = Arc::new(Knowledge {
             store,
@@ -157,10 +189,11 @@ impl CachedStore {
             clients: Mutex::new(Clients { of_site: HashMap::default(), count: 0, sweep_at: IDLE_CLIENTS_MAX }),
             token_flights: Flights::new(),
             client_flights: Flights::new(),
-            born: Instant::now(),
             bound: nanoseconds(settings.revocation_bound),
+            review: nanoseconds(settings.revocation_bound.max(REVIEW)),
+            serve_known: settings.serve_known.map(nanoseconds),
         });
-        Self { knowledge, hits: Tally::default(), misses: Tally::default() }
+        Self { knowledge, hits: Tally::default(), misses: Tally::default(), served_known: Tally::default() }
     }
 
     /// The token with this hash, if it lives at `now`. `site` and `site_name` are the same site. May be called on any runtime.
@@ -178,19 +211,35 @@ impl CachedStore {
         at: Instant,
     ) -> Result<Lookup, StoreError> {
         let knowledge = &self.knowledge;
-        let at = knowledge.instant(at);
+        let at = knowledge.store.ledger().instant(at);
         let key = TokenKey { site, hash: *hash };
-        let known = knowledge.tokens.get(&key).await.filter(|live| knowledge.counts(live.asked, at) && !live.record.expired(now));
-        match known {
-            Some(live) if knowledge.counts(live.client.vouched.load(Ordering::Acquire), at) => {
+        match knowledge.tokens.get(&key).await.filter(|live| !live.record.expired(now)) {
+            Some(live) if knowledge.counts(&live, hash, at) => {
                 self.hits.add();
                 Ok(Lookup::Live(live))
             }
             known => {
                 self.misses.add();
                 // Boxed, so that a request that hits carries no room for a look-up.
-                Box::pin(knowledge.ask(key, site_name, now, at, known)).await
+                Box::pin(self.miss(key, site_name, now, at, known)).await
             }
+        }
+    }
+
+    /// What the store says, or where it says nothing and the operator wants that, what was known a moment ago.
+    async fn miss(&self, key: TokenKey, site_name: &str, now: Timestamp, at: u64, known: Option<Arc<Live>>) -> Result<Lookup, StoreError> {
+        let knowledge = &self.knowledge;
+        let record = known.clone().filter(|live| knowledge.record_counts(live, &key.hash, at));
+        let failed = match knowledge.ask(key, site_name, now, at, record).await {
+            Ok(answer) => return Ok(answer),
+            Err(failed) => failed,
+        };
+        match known.filter(|live| knowledge.may_serve(live, &key.hash)) {
+            Some(live) => {
+                self.served_known.add();
+                Ok(Lookup::Live(live))
+            }
+            None => Err(failed),
         }
     }
 
@@ -206,11 +255,14 @@ impl CachedStore {
         self.knowledge.tokens.invalidate(&key).await;
     }
 
-    /// The next request with any token at all asks the store: for a revocation that may end many, of which the cache cannot tell whose
-    /// tokens they are.
-    pub fn forget_tokens(&self) {
+    /// The next request with any token of the site, or of any client of it, asks the store.
+    pub fn forget_site(&self, site: SiteId, name: &str) {
+        self.knowledge.store.ledger().site(name).start_over();
         self.knowledge.token_flights.forget_all();
-        self.knowledge.tokens.invalidate_all();
+        self.knowledge.client_flights.forget_all();
+        if let Some(clients) = self.knowledge.clients().of_site.get(&site) {
+            clients.values().for_each(|client| client.vouched.store(NEVER, Ordering::Release));
+        }
     }
 
     /// The next request with any token of this client asks the store about the client.
@@ -241,6 +293,11 @@ impl CachedStore {
         self.misses.sum()
     }
 
+    /// Tokens that were let through on what was known before the store was lost.
+    pub fn served_known(&self) -> u64 {
+        self.served_known.sum()
+    }
+
     /// What is in front of which this cache stands.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.knowledge.store
@@ -260,7 +317,7 @@ impl Knowledge {
         if let Some(live) = known
             && let Found::Live(client) = self.client(key.site, site_name, &live.record.client, at).await?
             && Arc::ptr_eq(&client, &live.client)
-            && self.lives(&live)
+            && self.counts(&live, &key.hash, self.now())
         {
             return Ok(Lookup::Live(live));
         }
@@ -271,7 +328,7 @@ impl Knowledge {
                 .await?;
             match landed.answer {
                 Found::Live(live) if !live.record.expired(now) => {
-                    if self.lives(&live) {
+                    if self.counts(&live, &key.hash, self.now()) {
                         return Ok(Lookup::Live(live));
                     }
                 }
@@ -295,7 +352,9 @@ impl Knowledge {
         site_name: String,
         now: Timestamp,
     ) -> Result<Found<Live>, StoreError> {
-        let asked = ticket.sent();
+        let (asked, site) = (ticket.sent(), self.store.ledger().site(&site_name));
+        // Before anything is asked, so that whatever becomes known meanwhile is not missed.
+        let judged = AtomicU64::new(site.generation());
         let Some(mut record) = self.store.token(&site_name, &key.hash).await? else {
             return Ok(Found::Unknown(Unknown::NoSuchToken));
         };
@@ -315,7 +374,7 @@ impl Knowledge {
         }
         // One text for all tokens of a client.
         record.client = Arc::clone(&client.id);
-        let live = Arc::new(Live { record, client, asked });
+        let live = Arc::new(Live { record, client, asked, judged });
         if !live.record.expired(now) {
             self.tokens.insert(key, Arc::clone(&live)).await;
             if ticket.if_current(|| ()).is_none() {
@@ -328,7 +387,8 @@ impl Knowledge {
     /// The client with this id, if it is enabled; asked again where what is known of it is too old at `at`.
     async fn client(self: &Arc<Self>, site: SiteId, site_name: &str, id: &Arc<str>, at: u64) -> Result<Found<LiveClient>, StoreError> {
         let known = self.clients().of_site.get(&site).and_then(|clients| clients.get(id)).cloned();
-        if let Some(client) = known.filter(|client| self.counts(client.vouched.load(Ordering::Acquire), at)) {
+        let read = self.store.ledger().site(site_name).read_sent();
+        if let Some(client) = known.filter(|client| self.vouched(client.vouched.load(Ordering::Acquire), at, read)) {
             return Ok(Found::Live(client));
         }
         let key = (site, Arc::clone(id));
@@ -358,7 +418,7 @@ impl Knowledge {
         let mut clients = self.clients();
         match client {
             Some(client) if client.enabled => {
-                let live = clients.enter(site, client);
+                let live = clients.enter(site, client, self.store.ledger().site(&site_name));
                 // Where it was forgotten meanwhile this answer vouches for nothing, and whoever waits for it asks again.
                 ticket.if_current(|| live.vouched.store(asked, Ordering::Release));
                 Ok(Found::Live(live))
@@ -373,23 +433,37 @@ impl Knowledge {
         }
     }
 
-    /// Whether what was asked about a token and its client still counts, now.
-    fn lives(&self, live: &Live) -> bool {
-        let now = self.now();
-        self.counts(live.asked, now) && self.counts(live.client.vouched.load(Ordering::Acquire), now)
+    /// Whether what is known of a token and its client may be decided on at `at`.
+    fn counts(&self, live: &Live, hash: &TokenHash, at: u64) -> bool {
+        self.vouched(live.client.vouched.load(Ordering::Acquire), at, live.client.site.read_sent()) && self.record_counts(live, hash, at)
     }
 
-    /// Whether an answer asked for at `asked` may be used at `at`.
-    fn counts(&self, asked: u64, at: u64) -> bool {
-        asked != NEVER && at.saturating_sub(asked) < self.bound
+    /// The same of the token alone.
+    fn record_counts(&self, live: &Live, hash: &TokenHash, at: u64) -> bool {
+        self.vouched(live.asked, at, live.client.site.read_sent()) && live.stands(hash)
+    }
+
+    /// Whether an answer asked for at `asked` may be used at `at`, if the last completed read of the log was sent at `read`.
+    fn vouched(&self, asked: u64, at: u64, read: u64) -> bool {
+        let age = at.saturating_sub(asked);
+        if self.store.ledger().terms().is_none() {
+            return asked != NEVER && age < self.bound;
+        }
+        asked != NEVER && age < self.review && read != NEVER && at.saturating_sub(read) < self.bound
+    }
+
+    /// Whether a token that the store cannot be asked about may be let through all the same.
+    fn may_serve(&self, live: &Live, hash: &TokenHash) -> bool {
+        let Some(serve_known) = self.serve_known else { return false };
+        let read = live.client.site.read_sent();
+        read != NEVER
+            && self.now().saturating_sub(read) < serve_known
+            && live.client.vouched.load(Ordering::Acquire) != NEVER
+            && live.stands(hash)
     }
 
     fn now(&self) -> u64 {
-        self.instant(Instant::now())
-    }
-
-    fn instant(&self, instant: Instant) -> u64 {
-        nanoseconds(instant.saturating_duration_since(self.born)).saturating_add(1)
+        self.store.ledger().now()
     }
 
     fn clients(&self) -> MutexGuard<'_, Clients> {
@@ -407,7 +481,7 @@ struct Clients {
 
 impl Clients {
     /// The one object of `client`, now as it was just read.
-    fn enter(&mut self, site: SiteId, client: Client) -> Arc<LiveClient> {
+    fn enter(&mut self, site: SiteId, client: Client, ledger: Arc<SiteLedger>) -> Arc<LiveClient> {
         let clients = self.of_site.entry(site).or_default();
         let cell = match clients.get(&client.id) {
             Some(known) if known.client().created == client.created => {
@@ -426,6 +500,7 @@ impl Clients {
         };
         let live = Arc::new(LiveClient {
             id: Arc::clone(&client.id),
+            site: ledger,
             cell: AtomicU64::new(cell),
             client: ArcSwap::from_pointee(client),
             vouched: AtomicU64::new(NEVER),
@@ -447,10 +522,6 @@ impl Clients {
         self.count = self.of_site.values().map(HashMap::len).sum();
         self.sweep_at = IDLE_CLIENTS_MAX.max(self.count * 2);
     }
-}
-
-fn nanoseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// A counter that threads do not fight over: each adds to a cell of its own, as long as there are cells.

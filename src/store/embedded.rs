@@ -12,6 +12,7 @@
 mod export;
 pub mod file;
 mod kept;
+mod revocations;
 #[cfg(test)]
 mod tests;
 
@@ -29,13 +30,17 @@ use redb::{
 };
 
 use crate::oauth::client::Client;
+use crate::oauth::records::void;
 use crate::policy::time::Timestamp;
 use crate::policy::token::{TokenHash, TokenRecord};
+use crate::store::ledger::Ledger;
+use crate::store::log::Entry;
+use crate::store::marked::{marked, subjects};
 use crate::store::record::{
     EXPIRED_KEPT, check_credential, check_id, check_site, client_name, credential_name, read_client, read_token, token_name, write_client,
     write_token,
 };
-use crate::store::{ClientStore, CredentialStore, Store, StoreError, TokenStore, wall_clock};
+use crate::store::{ClientStore, CredentialStore, Store, StoreError, TokenStore, ended, wall_clock};
 
 type Hash = [u8; 32];
 
@@ -72,6 +77,7 @@ const ROLLED_BACK: f64 = 0.3;
 pub struct EmbeddedStore {
     database: Arc<Database>,
     path: Box<str>,
+    ledger: Ledger,
 }
 
 impl EmbeddedStore {
@@ -96,7 +102,7 @@ impl EmbeddedStore {
             let bytes = fs::metadata(path).map(|found| found.len()).unwrap_or_default();
             tracing::info!(store = shown, bytes, took_ms = started.elapsed().as_millis(), "the store is read through and sound");
         }
-        let store = Self { database: Arc::new(database), path: shown.into() };
+        let store = Self { database: Arc::new(database), path: shown.into(), ledger: Ledger::default() };
         store.lay_out()?;
         Ok(store)
     }
@@ -131,6 +137,7 @@ impl EmbeddedStore {
             transaction.open_table(CLIENTS)?;
             transaction.open_table(CREDENTIALS)?;
             kept::lay_out(&transaction)?;
+            revocations::lay_out(&transaction)?;
             Ok(())
         };
         made().map_err(cannot)?;
@@ -204,20 +211,23 @@ fn unopened(path: &str, error: &DatabaseError) -> String {
     }
 }
 
-/// Takes a token out of all three tables; whether there was one.
-fn remove_token(transaction: &WriteTransaction, site: &str, hash: &TokenHash) -> Result<bool, redb::Error> {
+/// A token that was taken out, as it was written.
+struct Removed(Vec<u8>);
+
+/// Takes a token out of all three tables; `None` where there was none.
+fn remove_token(transaction: &WriteTransaction, site: &str, hash: &TokenHash) -> Result<Option<Removed>, redb::Error> {
     let Some(json) = transaction.open_table(TOKENS)?.remove((site, *hash.as_bytes()))?.map(|json| json.value().to_vec()) else {
-        return Ok(false);
+        return Ok(None);
     };
     // Of a record that cannot be read the index entries stay behind; readers pass over entries without a token.
     if let Ok(record) = read_token(site, hash, &json) {
         transaction.open_table(CLIENT_TOKENS)?.remove((site, &*record.client, record.exp.unix(), *hash.as_bytes()))?;
         transaction.open_table(EXPIRY)?.remove((record.exp.unix(), site, *hash.as_bytes()))?;
     }
-    Ok(true)
+    Ok(Some(Removed(json)))
 }
 
-/// Puts a token, whose client and `exp` are said, into all three tables.
+/// Puts a token, whose client and `exp` are said, into all three tables, and tells the log if it takes the place of another.
 fn insert_token(
     transaction: &WriteTransaction,
     site: &str,
@@ -225,7 +235,9 @@ fn insert_token(
     (client, exp): (&str, u64),
     json: &[u8],
 ) -> Result<(), redb::Error> {
-    remove_token(transaction, site, hash)?;
+    if remove_token(transaction, site, hash)?.is_some_and(|Removed(before)| before != json) {
+        revocations::append(transaction, site, &Entry::Look { hash: *hash })?;
+    }
     transaction.open_table(TOKENS)?.insert((site, *hash.as_bytes()), json)?;
     transaction.open_table(CLIENT_TOKENS)?.insert((site, client, exp, *hash.as_bytes()), ())?;
     transaction.open_table(EXPIRY)?.insert((exp, site, *hash.as_bytes()), ())?;
@@ -271,7 +283,8 @@ impl TokenStore for EmbeddedStore {
                 Ok(json)
             },
         )?;
-        json.map(|json| read_token(site, hash, &json)).transpose()
+        let found = json.map(|json| read_token(site, hash, &json)).transpose()?;
+        Ok(found.filter(|record| !void(record.iat, self.ledger.site(site).ended(hash))))
     }
 
     async fn put_token(&self, site: &str, hash: &TokenHash, record: &TokenRecord) -> Result<(), StoreError> {
@@ -286,8 +299,19 @@ impl TokenStore for EmbeddedStore {
 
     async fn delete_token(&self, site: &str, hash: &TokenHash) -> Result<bool, StoreError> {
         check_site(site)?;
-        let (site, hash) = (site.to_owned(), *hash);
-        self.write(token_name(&site, &hash), move |transaction| remove_token(transaction, &site, &hash)).await
+        let (known, site, hash) = (self.ledger.site(site), site.to_owned(), *hash);
+        let ended = self
+            .write(token_name(&site, &hash), move |transaction| {
+                let Some(Removed(json)) = remove_token(transaction, &site, &hash)? else { return Ok(None) };
+                let ended = ended(read_token(&site, &hash, &json).ok().as_ref());
+                revocations::append(transaction, &site, &Entry::Token { hash, at: ended.at, exp: ended.exp })?;
+                Ok(Some(ended))
+            })
+            .await?;
+        if let Some(ended) = ended {
+            known.end(&hash, ended, wall_clock());
+        }
+        Ok(ended.is_some())
     }
 
     async fn tokens_of(&self, site: &str, client: &str, limit: usize) -> Result<Vec<(TokenHash, TokenRecord)>, StoreError> {
@@ -308,7 +332,15 @@ impl TokenStore for EmbeddedStore {
                 Ok(found)
             },
         )?;
-        found.into_iter().map(|(hash, json)| Ok((hash, read_token(site, &hash, &json)?))).collect()
+        let known = self.ledger.site(site);
+        let mut tokens = Vec::with_capacity(found.len());
+        for (hash, json) in found {
+            let record = read_token(site, &hash, &json)?;
+            if !void(record.iat, known.ended(&hash)) {
+                tokens.push((hash, record));
+            }
+        }
+        Ok(tokens)
     }
 }
 
@@ -324,7 +356,8 @@ impl ClientStore for EmbeddedStore {
                 Ok(json)
             },
         )?;
-        json.map(|json| read_client(site, id, &json)).transpose()
+        let Some(json) = json else { return Ok(None) };
+        Ok(marked(read_client(site, id, &json)?, self.each_mark(site, subjects(id)).await?))
     }
 
     async fn create_client(&self, site: &str, client: &Client) -> Result<bool, StoreError> {
@@ -342,6 +375,9 @@ impl ClientStore for EmbeddedStore {
         let (site, id) = (site.to_owned(), id.to_owned());
         self.write(client_name(&site, &id), move |transaction| {
             let gone = transaction.open_table(CLIENTS)?.remove((&*site, &*id))?.is_some();
+            if gone {
+                revocations::append(transaction, &site, &Entry::Client { id: id.into() })?;
+            }
             Ok(gone)
         })
         .await
@@ -363,7 +399,12 @@ impl ClientStore for EmbeddedStore {
                 Ok(found)
             },
         )?;
-        found.into_iter().map(|(id, json)| read_client(site, &id, &json)).collect()
+        let mut clients = Vec::with_capacity(found.len());
+        for (id, json) in found {
+            let marks = self.each_mark(site, subjects(&id)).await?;
+            clients.extend(marked(read_client(site, &id, &json)?, marks));
+        }
+        Ok(clients)
     }
 }
 
@@ -377,6 +418,7 @@ impl EmbeddedStore {
             let there = clients.get((&*site, &*id))?.is_some();
             if there == expected {
                 clients.insert((&*site, &*id), &*json)?;
+                revocations::append(transaction, &site, &Entry::Client { id: (*id).into() })?;
             }
             Ok(there == expected)
         })

@@ -52,11 +52,11 @@ pub async fn change(store: &dyn Store, site: &str, read: &Kept<Grant>, grant: &G
 /// The mark comes first: from then on no token of it counts, whatever fails behind it. `now` is moved on to the last second that anything
 /// of the grant may bear, so that no faster clock than this one's has issued something later.
 pub async fn end(store: &dyn Store, site: &str, id: &str, by: End, now: Timestamp) -> Result<Option<Grant>, StoreError> {
-    store.revoke(site, Subject::Grant(id), now).await?;
+    void(store, site, id, now).await?;
     for _ in 0..ATTEMPTS_MAX {
         let Some(read) = find(store, site, id).await? else { return Ok(None) };
         if read.value.used > now {
-            store.revoke(site, Subject::Grant(id), read.value.used).await?;
+            void(store, site, id, read.value.used).await?;
         }
         let grant = if read.value.ended.is_some() { read.value.clone() } else { read.value.end(by, now) };
         if read.value.ended.is_none() && !change(store, site, &read, &grant).await? {
@@ -66,6 +66,10 @@ pub async fn end(store: &dyn Store, site: &str, id: &str, by: End, now: Timestam
         return Ok(Some(grant));
     }
     Err(StoreError(format!("grant {id} of site {site} is void, but not yet recorded as ended: it changes all the time; try again")))
+}
+
+async fn void(store: &dyn Store, site: &str, id: &str, at: Timestamp) -> Result<(), StoreError> {
+    store.raise(site, &[(Subject::Grant(id).field(), at)]).await
 }
 
 /// The grants of a user, ended ones included, newest first.

@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::policy::time::Timestamp;
 use crate::policy::token::TokenHash;
+use crate::store::ledger::{Ended, Ledger};
+use crate::store::log::{Entry, Logged};
 use crate::store::record::{check_id, check_site, read_kept, write_kept};
 use crate::store::{Store, StoreError};
 
@@ -108,48 +110,139 @@ pub trait RecordStore: Send + Sync {
     async fn members(&self, site: &str, set: Set, of: &str) -> Result<Vec<String>, StoreError>;
 }
 
-/// What a revocation ends: everything of it that was issued until then.
+/// What a mark is of. Marks are seconds, and only grow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Subject<'a> {
+    /// Everything of the client that was issued until its mark is void; so for a user and a grant.
     Client(&'a str),
     User(&'a str),
     Grant(&'a str),
-    /// Nothing: its mark is the latest that a client or a user of the site has had.
+    /// Its mark is the latest that a client or a user of the site has had.
     Latest,
+    /// A client is disabled while this mark of its is later than that of [`Self::Enabled`].
+    Disabled(&'a str),
+    Enabled(&'a str),
+    /// A client's record that was created until then is none.
+    Deleted(&'a str),
+    /// A client's secrets that were set before then are worth nothing.
+    Secret(&'a str),
 }
 
+const LATEST: &str = "latest";
+
 impl<'a> Subject<'a> {
+    /// How many kinds there are.
+    pub const KINDS: usize = 8;
+
+    const NAMES: [&'static str; 8] = ["client", "user", "grant", LATEST, "disabled", "enabled", "deleted", "secret"];
+
+    /// Its kind as a number below [`Self::KINDS`], and the name of what it is of.
+    pub const fn parts(self) -> (usize, &'a str) {
+        match self {
+            Self::Client(id) => (0, id),
+            Self::User(user) => (1, user),
+            Self::Grant(id) => (2, id),
+            Self::Latest => (3, ""),
+            Self::Disabled(id) => (4, id),
+            Self::Enabled(id) => (5, id),
+            Self::Deleted(id) => (6, id),
+            Self::Secret(id) => (7, id),
+        }
+    }
+
+    /// What has these parts.
+    pub const fn of(kind: usize, name: &'a str) -> Self {
+        match kind {
+            0 => Self::Client(name),
+            1 => Self::User(name),
+            2 => Self::Grant(name),
+            4 => Self::Disabled(name),
+            5 => Self::Enabled(name),
+            6 => Self::Deleted(name),
+            7 => Self::Secret(name),
+            _ => Self::Latest,
+        }
+    }
+
     /// The subject of a field.
     pub fn parse(field: &'a str) -> Option<Self> {
-        if field == Self::Latest.field() {
+        if field == LATEST {
             return Some(Self::Latest);
         }
-        let (kind, name) = field.split_once(':')?;
-        match kind {
-            "client" => Some(Self::Client(name)),
-            "user" => Some(Self::User(name)),
-            "grant" => Some(Self::Grant(name)),
-            _ => None,
-        }
+        let (name, of) = field.split_once(':')?;
+        let kind = Self::NAMES.iter().position(|known| *known == name && name != LATEST)?;
+        Some(Self::of(kind, of))
     }
 
     /// Its field among the marks of a site.
     pub fn field(&self) -> String {
+        match self.parts() {
+            (_, _) if *self == Self::Latest => LATEST.to_owned(),
+            (kind, name) => format!("{}:{name}", Self::NAMES[kind]),
+        }
+    }
+
+    /// The client that the mark is of, if it changes what the client is.
+    pub const fn client(self) -> Option<&'a str> {
         match self {
-            Self::Client(id) => format!("client:{id}"),
-            Self::User(user) => format!("user:{user}"),
-            Self::Grant(id) => format!("grant:{id}"),
-            Self::Latest => "latest".to_owned(),
+            Self::Disabled(id) | Self::Enabled(id) | Self::Deleted(id) | Self::Secret(id) => Some(id),
+            Self::Client(_) | Self::User(_) | Self::Grant(_) | Self::Latest => None,
+        }
+    }
+
+    /// Which marks a new one of it must be later than.
+    ///
+    /// What is issued in the second of a revocation bears the one after it, and may belong to the next client or user that is revoked in that
+    /// same second. So no two of their marks are alike. A client that is enabled in the second in which it was disabled is enabled.
+    fn behind(self) -> Vec<Self> {
+        match self {
+            Self::Client(_) | Self::User(_) => vec![self, Self::Latest],
+            Self::Disabled(id) | Self::Enabled(id) => vec![Self::Disabled(id), Self::Enabled(id)],
+            Self::Grant(_) | Self::Latest | Self::Deleted(_) | Self::Secret(_) => vec![self],
         }
     }
 }
 
+/// What one revocation writes, and what its second must be later than, as fields.
+pub(super) struct Revocation {
+    pub marks: Vec<String>,
+    pub behind: Vec<String>,
+}
+
+impl Revocation {
+    pub(super) fn of(subjects: &[Subject<'_>]) -> Self {
+        let mut marks: Vec<String> = subjects.iter().map(Subject::field).collect();
+        if subjects.iter().any(|subject| matches!(subject, Subject::Client(_) | Subject::User(_))) {
+            marks.push(LATEST.to_owned());
+        }
+        let behind = subjects.iter().flat_map(|subject| subject.behind()).map(|subject| subject.field()).collect();
+        Self { marks, behind }
+    }
+}
+
+/// Marks and the log of them: one write for both, however many tokens that ends.
+///
+/// Every store has a [`Ledger`] in which it notes what it writes, and by which it judges what it reads: a mark is never earlier than the
+/// process knows it to be.
 #[async_trait]
 pub trait RevocationStore: Send + Sync {
-    /// Voids everything of `subject` that was issued at `at` or before: one small write, however many tokens that ends. A later mark stays.
-    async fn revoke(&self, site: &str, subject: Subject<'_>, at: Timestamp) -> Result<(), StoreError>;
-    /// The latest mark of any of the subjects.
+    fn ledger(&self) -> &Ledger;
+    /// Marks the subjects with `at`, or with the first second after it that is later than what they must come after, and gives it.
+    async fn revoke(&self, site: &str, subjects: &[Subject<'_>], at: Timestamp) -> Result<Timestamp, StoreError>;
+    /// Brings marks, by [`Subject::field`], up to these; later ones stay.
+    async fn raise(&self, site: &str, marks: &[(String, Timestamp)]) -> Result<(), StoreError>;
+    /// The latest mark of any of the subjects. Fails where the follower is not in touch: see `ledger`.
     async fn mark(&self, site: &str, subjects: &[Subject<'_>]) -> Result<Option<Timestamp>, StoreError>;
+    /// All marks that the store has, whatever the ledger says: those that stood when it was asked, and perhaps later ones.
+    async fn marks(&self, site: &str) -> Result<Vec<(String, Timestamp)>, StoreError>;
+    /// Deletes tokens that were revoked, as far as the store has them (again), and says so in the log.
+    async fn end_tokens(&self, site: &str, ended: &[(TokenHash, Ended)]) -> Result<(), StoreError>;
+    /// The log behind `from`, or all of it, oldest first, `limit` entries at most; `None` where `from` is no longer there: trimmed away, or
+    /// never written to the log that the store has now. It may take as long as it takes, within the patience of a follower.
+    async fn log(&self, site: &str, from: Option<&Logged>, limit: usize) -> Result<Option<Vec<Logged>>, StoreError>;
+    async fn announce(&self, site: &str, entry: &Entry) -> Result<(), StoreError>;
+    /// What answers for the site's log: another one after a restart or a failover, which may have lost what was acknowledged.
+    async fn server(&self, site: &str) -> Result<String, StoreError>;
 }
 
 /// A record as it was read: what it says, and the bytes that an exchange holds it against.

@@ -195,19 +195,24 @@ impl Link {
 
     /// Who the servers are that changes go to: the ids that each of them gives itself when it starts. Another answer than before means
     /// that something was restarted or replaced, and may have come back with older data.
+    ///
+    /// Of a Cluster, a master that is gone counts as the one it was: it tells nobody anything, and the other slots are served.
     pub async fn identity(&self) -> Result<String, String> {
         let collect = async {
-            let mut ids = Vec::new();
-            for master in self.masters() {
-                let asked = master.0.exchange(Repeat::Read, |mut connection| async move {
-                    redis::cmd("INFO").arg("server").query_async::<String>(&mut connection).await
-                });
-                let info = asked.await.map_err(|trouble| trouble.told(Repeat::Read))?;
-                let id = info.lines().find_map(|line| line.strip_prefix("run_id:")).map(str::trim).filter(|id| !id.is_empty());
-                ids.push(id.ok_or("does not say which run of it this is")?.to_owned());
+            let (mut ids, mut heard) = (Vec::new(), false);
+            for Master(line) in self.masters() {
+                let id = match (line.run().await, &self.way) {
+                    (Ok(id), _) => {
+                        heard = true;
+                        id
+                    }
+                    (Err(Trouble::Down(_)), To::Cluster(_)) => line.last_run().unwrap_or_default(),
+                    (Err(trouble), _) => return Err(trouble.told(Repeat::Read)),
+                };
+                ids.push(id);
             }
             ids.sort_unstable();
-            Ok(ids.join(","))
+            if heard { Ok(ids.join(",")) } else { Err("has no master that answers".to_owned()) }
         };
         self.within(IDENTITY_TIMEOUT, Repeat::Read, collect).await
     }

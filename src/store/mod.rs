@@ -9,14 +9,19 @@ pub mod copy;
 pub mod embedded;
 pub mod export;
 pub(crate) mod flight;
+pub mod follower;
 pub mod grants;
 pub mod kept;
+pub mod ledger;
 pub mod link;
+pub mod log;
+pub mod marked;
 pub mod origins;
 mod record;
 pub mod redis;
 pub mod seal;
 pub mod servers;
+pub mod tokens;
 
 #[cfg(test)]
 pub(crate) mod contract;
@@ -42,8 +47,12 @@ use crate::policy::token::{TokenHash, TokenRecord};
 use crate::store::embedded::EmbeddedStore;
 use crate::store::export::PortableStore;
 use crate::store::kept::{RecordStore, RevocationStore};
+use crate::store::ledger::Ended;
 use crate::store::redis::RedisStore;
 use crate::store::servers::Servers;
+
+/// Seconds for which a deleted token is remembered whose record cannot be read: the longest that one may live, a year.
+const ENDED_KEPT: u64 = 365 * 86_400;
 
 /// A store could not answer; says what was asked and why, for the operator's log. The gate answers 503.
 #[derive(Clone, Debug)]
@@ -61,14 +70,15 @@ impl std::error::Error for StoreError {}
 pub trait TokenStore: Send + Sync {
     /// The record of a token, expired or not; `None` where there is none. An expired one may be gone at any time.
     async fn token(&self, site: &str, hash: &TokenHash) -> Result<Option<TokenRecord>, StoreError>;
-    /// Keeps a token until its `exp`. One that is there already is replaced.
+    /// Keeps a token until its `exp`. One that is there already is replaced, and the log told.
     async fn put_token(&self, site: &str, hash: &TokenHash, record: &TokenRecord) -> Result<(), StoreError>;
-    /// Whether there was one to delete.
+    /// Revokes a token; whether there was one. Its entry in the log is the revocation, the rest is tidying up.
     async fn delete_token(&self, site: &str, hash: &TokenHash) -> Result<bool, StoreError>;
     /// The live tokens of a client, in the order of their `exp`, then of their hash; `limit` at most.
     async fn tokens_of(&self, site: &str, client: &str, limit: usize) -> Result<Vec<(TokenHash, TokenRecord)>, StoreError>;
 }
 
+/// Clients, as their marks leave them. Whatever changes one is told in the log.
 #[async_trait]
 pub trait ClientStore: Send + Sync {
     async fn client(&self, site: &str, id: &str) -> Result<Option<Client>, StoreError>;
@@ -111,6 +121,13 @@ pub async fn open(settings: &Settings) -> Result<Arc<dyn Store>, StoreError> {
     Ok(store)
 }
 
+/// What the log says of a token that is deleted, whose record is `record`, if that can be read: no clock of the fleet may have issued it later
+/// than the log says it is void until.
+fn ended(record: Option<&TokenRecord>) -> Ended {
+    let now = wall_clock();
+    record.map_or(Ended { at: now, exp: now.plus(ENDED_KEPT) }, |record| Ended { at: now.max(record.iat), exp: record.exp })
+}
+
 /// The present second, by this machine's clock. Only for housekeeping and listings: whether a request's token has expired is judged
 /// by the caller's own `now`.
 fn wall_clock() -> Timestamp {
@@ -127,7 +144,7 @@ pub struct Settings {
     pub cache_entries_max: u64,
     /// How old an answer of the store may be when a request is decided on it: the bound of DESIGN section 6.
     pub revocation_bound: Duration,
-    /// How long what the cache knows is good while the store cannot be asked; `None` to refuse.
+    /// How long what is known goes on to count while the store is lost; `None` where nothing does beyond the bound.
     pub serve_known: Option<Duration>,
 }
 

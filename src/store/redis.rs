@@ -18,6 +18,7 @@ mod export;
 #[cfg(test)]
 mod grants_tests;
 mod kept;
+mod revocations;
 #[cfg(test)]
 mod tests;
 
@@ -27,14 +28,20 @@ use async_trait::async_trait;
 use redis::{Cmd, FromRedisValue, Pipeline};
 
 use crate::oauth::client::Client;
+use crate::oauth::records::void;
+use crate::policy::time::Timestamp;
 use crate::policy::token::{TokenHash, TokenRecord};
+use crate::store::kept::RevocationStore;
+use crate::store::ledger::Ledger;
 use crate::store::link::{Link, Repeat};
+use crate::store::log::Entry;
+use crate::store::marked::{Marks, marked, subjects};
 use crate::store::record::{
     EXPIRED_KEPT, check_credential, check_id, check_site, client_name, credential_name, read_client, read_token, token_name, write_client,
     write_token,
 };
 use crate::store::servers::Servers;
-use crate::store::{ClientStore, CredentialStore, Store, StoreError, TokenStore, wall_clock};
+use crate::store::{ClientStore, CredentialStore, Store, StoreError, TokenStore, ended, wall_clock};
 
 /// The longest key prefix, in bytes.
 const PREFIX_BYTES_MAX: usize = 32;
@@ -52,6 +59,7 @@ const INDEX_GRACE: u64 = 60;
 pub struct RedisStore {
     link: Link,
     prefix: Box<str>,
+    ledger: Ledger,
 }
 
 impl RedisStore {
@@ -60,7 +68,7 @@ impl RedisStore {
         if !(1..=PREFIX_BYTES_MAX).contains(&prefix.len()) || check_site(prefix).is_err() {
             return Err(StoreError(format!("`{}` is no key prefix: 1 to {PREFIX_BYTES_MAX} of A-Z a-z 0-9 . _ -", prefix.escape_debug())));
         }
-        Ok(Self { link: Link::connect(&servers.into(), budget).await?, prefix: prefix.into() })
+        Ok(Self { link: Link::connect(&servers.into(), budget).await?, prefix: prefix.into(), ledger: Ledger::default() })
     }
 
     fn token_key(&self, site: &str, hash: &TokenHash) -> Result<String, StoreError> {
@@ -105,6 +113,17 @@ impl RedisStore {
             .map_err(|why| cannot_change(name(), &why))
     }
 
+    /// The token as Redis has it, whatever was revoked.
+    async fn stored_token(&self, site: &str, hash: &TokenHash) -> Result<Option<TokenRecord>, StoreError> {
+        let json: Option<Vec<u8>> = self.read(&command("GET", &self.token_key(site, hash)?), || token_name(site, hash)).await?;
+        json.map(|json| read_token(site, hash, &json)).transpose()
+    }
+
+    /// After the change: whoever reads the entry and then looks the client up must find it changed.
+    async fn announce_client(&self, site: &str, id: &str) -> Result<(), StoreError> {
+        self.announce(site, &Entry::Client { id: id.into() }).await
+    }
+
     /// The values of many keys, in their order. Single `GET`s in one pipeline: `MGET` cannot cross the slots of a Cluster.
     async fn read_all(&self, keys: &[String], name: impl FnOnce() -> String) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
         let mut gets = Pipeline::with_capacity(keys.len());
@@ -117,6 +136,11 @@ impl RedisStore {
             .await
             .map_err(|why| cannot_read(name(), &why))
     }
+}
+
+/// The marks of one client, asked for by its `subjects`; what is missing is none.
+fn of_one(marks: &[Option<Timestamp>]) -> Marks {
+    std::array::from_fn(|index| marks.get(index).copied().flatten())
 }
 
 fn cannot_read(name: String, why: &str) -> StoreError {
@@ -136,8 +160,7 @@ fn command(name: &str, key: &str) -> Cmd {
 #[async_trait]
 impl TokenStore for RedisStore {
     async fn token(&self, site: &str, hash: &TokenHash) -> Result<Option<TokenRecord>, StoreError> {
-        let json: Option<Vec<u8>> = self.read(&command("GET", &self.token_key(site, hash)?), || token_name(site, hash)).await?;
-        json.map(|json| read_token(site, hash, &json)).transpose()
+        Ok(self.stored_token(site, hash).await?.filter(|record| !void(record.iat, self.ledger.site(site).ended(hash))))
     }
 
     async fn put_token(&self, site: &str, hash: &TokenHash, record: &TokenRecord) -> Result<(), StoreError> {
@@ -154,26 +177,39 @@ impl TokenStore for RedisStore {
             .await
             .map_err(|why| cannot_change(token_name(site, hash), &why))?;
         let mut set = command("SET", &key);
-        set.arg(json).arg("EXAT").arg(exp.saturating_add(EXPIRED_KEPT).min(EXPIRY_MAX));
-        self.write(&set, || token_name(site, hash)).await
+        set.arg(&json).arg("EXAT").arg(exp.saturating_add(EXPIRED_KEPT).min(EXPIRY_MAX)).arg("GET");
+        let before: Option<Vec<u8>> = self.write(&set, || token_name(site, hash)).await?;
+        if before.is_some_and(|before| before != json) {
+            self.announce(site, &Entry::Look { hash: *hash }).await?;
+        }
+        Ok(())
     }
 
+    /// The log first: token and log lie in two slots, and the entry alone ends the token wherever it is read. Whatever breaks off behind it
+    /// leaves a key that is worth nothing.
     async fn delete_token(&self, site: &str, hash: &TokenHash) -> Result<bool, StoreError> {
-        let json: Option<Vec<u8>> = self.write(&command("GETDEL", &self.token_key(site, hash)?), || token_name(site, hash)).await?;
+        let key = self.token_key(site, hash)?;
+        let json: Option<Vec<u8>> = self.read(&command("GET", &key), || token_name(site, hash)).await?;
         let Some(json) = json else { return Ok(false) };
-        // The token has ended. Its index entry is swept in any case, so a record that cannot be read does not matter any more.
-        if let Ok(record) = read_token(site, hash, &json) {
+        let record = read_token(site, hash, &json).ok();
+        let (ended, known) = (ended(record.as_ref()), self.ledger.site(site));
+        let first = known.ended(hash).is_none_or(|before| before < ended.at);
+        self.enter_revocation(site, &Entry::Token { hash: *hash, at: ended.at, exp: ended.exp }).await?;
+        known.end(hash, ended, wall_clock());
+        let deleted: bool = self.write(&command("DEL", &key), || token_name(site, hash)).await?;
+        // A record that cannot be read leaves its index entry behind, which is swept in any case.
+        if let Some(record) = record {
             let mut leave = command("ZREM", &self.client_tokens_key(site, &record.client)?);
             leave.arg(hash.to_string());
             self.write::<()>(&leave, || token_name(site, hash)).await?;
         }
-        Ok(true)
+        Ok(deleted || first)
     }
 
     async fn tokens_of(&self, site: &str, client: &str, limit: usize) -> Result<Vec<(TokenHash, TokenRecord)>, StoreError> {
         let index = self.client_tokens_key(site, client)?;
         let name = || format!("the tokens of {}", client_name(site, client));
-        let now = wall_clock();
+        let (now, known) = (wall_clock(), self.ledger.site(site));
         let mut tokens = Vec::new();
         let mut offset = 0;
         while tokens.len() < limit {
@@ -193,8 +229,9 @@ impl TokenStore for RedisStore {
             for (hash, json) in hashes.into_iter().zip(self.read_all(&keys, name).await?) {
                 let Some(json) = json else { continue };
                 let record = read_token(site, &hash, &json)?;
+                let ended = void(record.iat, known.ended(&hash));
                 // A token that was put again for another client stays in the index of the first until it expires.
-                if *record.client == *client && !record.expired(now) && tokens.len() < limit {
+                if *record.client == *client && !ended && !record.expired(now) && tokens.len() < limit {
                     tokens.push((hash, record));
                 }
             }
@@ -206,8 +243,12 @@ impl TokenStore for RedisStore {
 #[async_trait]
 impl ClientStore for RedisStore {
     async fn client(&self, site: &str, id: &str) -> Result<Option<Client>, StoreError> {
-        let json: Option<Vec<u8>> = self.read(&command("GET", &self.client_key(site, id)?), || client_name(site, id)).await?;
-        json.map(|json| read_client(site, id, &json)).transpose()
+        let get = command("GET", &self.client_key(site, id)?);
+        let subjects = subjects(id);
+        let (json, marks) = tokio::join!(self.read(&get, || client_name(site, id)), self.each_mark(site, &subjects));
+        let json: Option<Vec<u8>> = json?;
+        let Some(json) = json else { return Ok(None) };
+        Ok(marked(read_client(site, id, &json)?, of_one(&marks?)))
     }
 
     async fn create_client(&self, site: &str, client: &Client) -> Result<bool, StoreError> {
@@ -221,13 +262,20 @@ impl ClientStore for RedisStore {
         // Again, for one who deletes the id's last holder at the same time: its `SREM` may have come between, but never comes after,
         // because the `DEL` that made room here follows it.
         self.write::<()>(&enter, name).await?;
+        if created {
+            self.announce_client(site, &client.id).await?;
+        }
         Ok(created)
     }
 
     async fn update_client(&self, site: &str, client: &Client) -> Result<bool, StoreError> {
         let mut set = command("SET", &self.client_key(site, &client.id)?);
         set.arg(write_client(site, client)?).arg("XX");
-        Ok(self.write::<Option<String>>(&set, || client_name(site, &client.id)).await?.is_some())
+        let updated = self.write::<Option<String>>(&set, || client_name(site, &client.id)).await?.is_some();
+        if updated {
+            self.announce_client(site, &client.id).await?;
+        }
+        Ok(updated)
     }
 
     /// Its tokens stay until they expire, and are worth nothing without it.
@@ -236,7 +284,11 @@ impl ClientStore for RedisStore {
         leave.arg(id);
         let delete = command("DEL", &self.client_key(site, id)?);
         self.write::<()>(&leave, || client_name(site, id)).await?;
-        self.write(&delete, || client_name(site, id)).await
+        let deleted = self.write(&delete, || client_name(site, id)).await?;
+        if deleted {
+            self.announce_client(site, id).await?;
+        }
+        Ok(deleted)
     }
 
     async fn clients(&self, site: &str) -> Result<Vec<Client>, StoreError> {
@@ -246,9 +298,12 @@ impl ClientStore for RedisStore {
         let mut clients = Vec::with_capacity(ids.len());
         for page in ids.chunks(PAGE) {
             let keys = page.iter().map(|id| self.client_key(site, id)).collect::<Result<Vec<_>, _>>()?;
-            for (id, json) in page.iter().zip(self.read_all(&keys, name).await?) {
+            let found = self.read_all(&keys, name).await?;
+            let all: Vec<_> = page.iter().flat_map(|id| subjects(id)).collect();
+            let marks = self.each_mark(site, &all).await?;
+            for ((id, json), marks) in page.iter().zip(found).zip(marks.chunks(subjects("").len())) {
                 if let Some(json) = json {
-                    clients.push(read_client(site, id, &json)?);
+                    clients.extend(marked(read_client(site, id, &json)?, of_one(marks)));
                 }
             }
         }

@@ -290,14 +290,14 @@ async fn nothing_is_issued_under_what_was_revoked() {
     for subject in [Subject::Client("crm"), Subject::User(USER), Subject::Grant("grant-1")] {
         let bench = Bench::embedded();
         bench.ready("read").await;
-        bench.store().revoke(ERP, subject, bench.now).await.expect("the store");
+        bench.store().raise(ERP, &[(subject.field(), bench.now)]).await.expect("the store");
         assert_eq!(bench.ask(redemption()).await.error(), "invalid_grant", "{subject:?}");
     }
     for subject in [Subject::Client("crm"), Subject::User(USER), Subject::Grant("grant-1")] {
         let bench = Bench::embedded();
         bench.ready("read").await;
         let answer = bench.redeemed().await;
-        bench.store().revoke(ERP, subject, bench.now).await.expect("the store");
+        bench.store().raise(ERP, &[(subject.field(), bench.now)]).await.expect("the store");
         assert_eq!(bench.ask(refreshing(text(&answer, "refresh_token")).later(9)).await.error(), "invalid_grant", "{subject:?}");
     }
     let bench = Bench::embedded();
@@ -338,7 +338,7 @@ async fn a_clients_own_token_speaks_for_it_or_for_its_user() {
     let plain = Asked::post(Endpoint::Token, &[("grant_type", "client_credentials")]).basic("crm", SECRET);
     assert_eq!(bench.ask(plain).await.json()["scope"], "read write openid email");
 
-    bench.store().revoke(ERP, Subject::Client("crm"), bench.now.plus(5)).await.expect("the store");
+    bench.store().raise(ERP, &[(Subject::Client("crm").field(), bench.now.plus(5))]).await.expect("the store");
     let answer = bench.ask(own("crm")).await.json();
     assert!(bench.lives(text(&answer, "access_token")).await, "issued behind the revocation");
 }

@@ -258,7 +258,7 @@ async fn a_grant_that_ends_during_an_exchange_leaves_no_tokens_behind() {
     for scene in Scene::on_both().await {
         scene.granted(scene.now).await;
         // The mark is what an end begins with; its tokens it deletes last, and may have done so when the new ones come.
-        scene.store.revoke(SITE, Subject::User(USER), scene.now).await.unwrap();
+        scene.store.raise(SITE, &[(Subject::User(USER).field(), scene.now)]).await.unwrap();
         let gateway = scene.gateway(NEVER);
         assert!(matches!(scene.shown(&gateway, scene.now).await, Err(Lost::Ended)));
         assert!(scene.kept(GRANT).await.is_none());

@@ -56,7 +56,7 @@ async fn fill(store: &dyn Store) {
             store.enter(site, set, of, member).await.unwrap();
         }
         for subject in [Subject::Client("crm"), Subject::User("user:with:colons@example.com"), Subject::Grant("g-0"), Subject::Latest] {
-            store.revoke(site, subject, Timestamp::from_unix(1_700_000_000)).await.unwrap();
+            store.raise(site, &[(subject.field(), Timestamp::from_unix(1_700_000_000))]).await.unwrap();
         }
     }
 }
@@ -206,7 +206,7 @@ async fn a_copy_over_other_data_is_refused_and_writes_nothing(store: Arc<dyn Sto
     let targets = Targets::new().await;
     for target in targets.each() {
         target.put_token("erp.example.com", &hash("own"), &token("crm", "read", later())).await.unwrap();
-        target.revoke("shop", Subject::User("new@example.com"), later()).await.unwrap();
+        target.raise("shop", &[(Subject::User("new@example.com").field(), later())]).await.unwrap();
         let before = all(target).await;
         let (only_there, otherwise) = refused(&*store, target, Existing::Refuse).await;
         assert_eq!((only_there.of(What::Tokens), only_there.of(What::Marks), only_there.total(), otherwise.total()), (1, 1, 2, 0));
@@ -256,9 +256,9 @@ async fn a_revocation_in_the_target_is_never_taken_back(store: Arc<dyn Store>) {
     fill(&*store).await;
     let targets = Targets::new().await;
     for target in targets.each() {
-        target.revoke("shop", Subject::Client("crm"), Timestamp::from_unix(1_800_000_000)).await.unwrap();
-        target.revoke("shop", Subject::User("gone@example.com"), Timestamp::from_unix(5)).await.unwrap();
-        target.revoke("shop", Subject::Grant("g-0"), Timestamp::from_unix(5)).await.unwrap();
+        target.raise("shop", &[(Subject::Client("crm").field(), Timestamp::from_unix(1_800_000_000))]).await.unwrap();
+        target.raise("shop", &[(Subject::User("gone@example.com").field(), Timestamp::from_unix(5))]).await.unwrap();
+        target.raise("shop", &[(Subject::Grant("g-0").field(), Timestamp::from_unix(5))]).await.unwrap();
         copied(&*store, target, Existing::Replace).await.unwrap();
         for (subject, at) in [
             (Subject::Client("crm"), 1_800_000_000),

@@ -162,7 +162,7 @@ async fn kinds_and_sites_of_records_share_nothing(store: Arc<dyn Store>) {
         store.enter("erp", set, "a", "member").await.unwrap();
     }
     for subject in [Subject::Client("a"), Subject::User("a"), Subject::Grant("a")] {
-        store.revoke("erp", subject, later()).await.unwrap();
+        store.raise("erp", &[(subject.field(), later())]).await.unwrap();
     }
     for site in ["er", "erp2", "ERP", "erp.example.com"] {
         let other = Records(Arc::clone(&store), site);
@@ -205,23 +205,23 @@ async fn marks_never_move_back(store: Arc<dyn Store>) {
     assert_eq!(mark(&[]).await, None);
     assert_eq!(mark(&[Subject::User("sam@example.com")]).await, None);
     for (sent, stands) in [(100, 100), (99, 100), (100, 100), (0, 100), (101, 101), (9, 101), (1_000, 1_000), (999, 1_000)] {
-        store.revoke("erp", Subject::User("sam@example.com"), at(sent)).await.unwrap();
+        store.raise("erp", &[(Subject::User("sam@example.com").field(), at(sent))]).await.unwrap();
         assert_eq!(mark(&[Subject::User("sam@example.com")]).await, Some(stands), "{sent}");
     }
     // A user's name may be anything; it is no other subject's.
     for user in ["SAM@example.com", "sam", "", "client:crm", "grant:1"] {
         assert_eq!(mark(&[Subject::User(user)]).await, None, "{user}");
     }
-    store.revoke("erp", Subject::User("a b\n:\u{e4}{}"), at(7)).await.unwrap();
+    store.raise("erp", &[(Subject::User("a b\n:\u{e4}{}").field(), at(7))]).await.unwrap();
     assert_eq!(mark(&[Subject::User("a b\n:\u{e4}{}")]).await, Some(7));
-    store.revoke("erp", Subject::Client("crm"), at(2_000)).await.unwrap();
+    store.raise("erp", &[(Subject::Client("crm").field(), at(2_000))]).await.unwrap();
     let both = [Subject::Grant("none"), Subject::Client("crm"), Subject::User("sam@example.com")];
     assert_eq!(mark(&both).await, Some(2_000), "the latest of them");
     assert_eq!(mark(&[both[0], both[2]]).await, Some(1_000));
 
     let won = winners(|number| {
         let store = Arc::clone(&store);
-        async move { store.revoke("erp", Subject::Grant("g"), at(5_000 + number as u64)).await.is_ok() }
+        async move { store.raise("erp", &[(Subject::Grant("g").field(), at(5_000 + number as u64))]).await.is_ok() }
     });
     assert_eq!(won.await.len(), 100);
     assert_eq!(mark(&[Subject::Grant("g")]).await, Some(5_099), "whatever the order they came in");
@@ -245,7 +245,7 @@ async fn names_of_records_that_could_forge_a_key_are_refused(store: Arc<dyn Stor
             assert!(store.members(bad, set, "a").await.is_err());
             assert!(store.members("erp", set, bad).await.is_err());
         }
-        assert!(store.revoke(bad, Subject::Client("crm"), later()).await.is_err());
+        assert!(store.raise(bad, &[(Subject::Client("crm").field(), later())]).await.is_err());
         assert!(store.mark(bad, &[Subject::Client("crm")]).await.is_err());
     }
     assert!(store.record("erp", Kind::Code, &"a".repeat(65)).await.is_err());
@@ -342,7 +342,7 @@ async fn a_grant_ends_once_and_with_all_that_was_issued(store: Arc<dyn Store>) {
     for (id, subject) in [("c", Subject::Client("crm")), ("d", Subject::User("sam@example.com")), ("e", Subject::Grant("e"))] {
         let begun = Grant { created: now, used: now, ..grant(id, "crm", "sam@example.com", 0) };
         assert!(grants::begin(&*store, id, &begun).await.unwrap());
-        store.revoke(id, subject, now).await.unwrap();
+        store.raise(id, &[(subject.field(), now)]).await.unwrap();
         assert!(grants::find_live(&*store, id, id).await.unwrap().is_none(), "{subject:?}");
     }
 }

@@ -7,7 +7,8 @@ use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, StorageEr
 
 use crate::policy::time::Timestamp;
 use crate::policy::token::TokenHash;
-use crate::store::embedded::kept::{NEVER, NOT_BEFORE, RECORDS, SETS};
+use crate::store::embedded::kept::{NEVER, RECORDS, SETS};
+use crate::store::embedded::revocations::{NOT_BEFORE, raise};
 use crate::store::embedded::{CLIENTS, CREDENTIALS, EmbeddedStore, TOKENS, insert_token, kept};
 use crate::store::export::{Entry, Item, Page, Pages, PortableStore};
 use crate::store::kept::{Kind, Set};
@@ -198,7 +199,7 @@ impl Ready {
             Item::Member { set, of, member } => {
                 transaction.open_table(SETS)?.insert((site, set.as_str(), &**of, &**member), ())?;
             }
-            Item::Mark { subject, at } => kept::raise(transaction, site, subject, *at)?,
+            Item::Mark { subject, at } => raise(transaction, site, subject, *at)?,
         }
         Ok(())
     }

@@ -1,12 +1,11 @@
-//! The records, sets and marks of `kept`, in the local file.
+//! The records and sets of `kept`, in the local file.
 
 use async_trait::async_trait;
 use redb::{ReadableTable, TableDefinition, WriteTransaction};
 
 use crate::policy::time::Timestamp;
 use crate::store::embedded::{EmbeddedStore, SWEEP_MAX};
-use crate::store::kept::{Kind, RecordStore, RevocationStore, Set, Subject, check_place, kept_name};
-use crate::store::record::check_site;
+use crate::store::kept::{Kind, RecordStore, Set, check_place, kept_name};
 use crate::store::{StoreError, wall_clock};
 
 /// (site, kind, id) to (expiry, JSON); an expiry of [`NEVER`] is none.
@@ -15,8 +14,6 @@ pub(super) const RECORDS: TableDefinition<(&str, &str, &str), (u64, &[u8])> = Ta
 const RECORD_EXPIRY: TableDefinition<(u64, &str, &str, &str), ()> = TableDefinition::new("record-expiry");
 /// (site, set, of, member).
 pub(super) const SETS: TableDefinition<(&str, &str, &str, &str), ()> = TableDefinition::new("sets");
-/// (site, subject) to the second until which everything of it is void.
-pub(super) const NOT_BEFORE: TableDefinition<(&str, &str), u64> = TableDefinition::new("notbefore");
 
 pub(super) const NEVER: u64 = u64::MAX;
 
@@ -25,7 +22,6 @@ pub(super) fn lay_out(transaction: &WriteTransaction) -> Result<(), redb::Error>
     transaction.open_table(RECORDS)?;
     transaction.open_table(RECORD_EXPIRY)?;
     transaction.open_table(SETS)?;
-    transaction.open_table(NOT_BEFORE)?;
     Ok(())
 }
 
@@ -74,16 +70,6 @@ pub(super) fn put(
     }
     if expiry != NEVER {
         expiries.insert((expiry, key.0, key.1, key.2), ())?;
-    }
-    Ok(())
-}
-
-/// Marks `field` with `at`, unless it has a later mark.
-pub(super) fn raise(transaction: &WriteTransaction, site: &str, field: &str, at: Timestamp) -> Result<(), redb::Error> {
-    let mut marks = transaction.open_table(NOT_BEFORE)?;
-    let earlier = marks.get((site, field))?.is_none_or(|mark| mark.value() < at.unix());
-    if earlier {
-        marks.insert((site, field), at.unix())?;
     }
     Ok(())
 }
@@ -195,30 +181,6 @@ impl RecordStore for EmbeddedStore {
                     members.push(member.to_owned());
                 }
                 Ok(members)
-            },
-        )
-    }
-}
-
-#[async_trait]
-impl RevocationStore for EmbeddedStore {
-    async fn revoke(&self, site: &str, subject: Subject<'_>, at: Timestamp) -> Result<(), StoreError> {
-        check_site(site)?;
-        let (site, field) = (site.to_owned(), subject.field());
-        self.write(format!("the marks of site {site}"), move |transaction| raise(transaction, &site, &field, at)).await
-    }
-
-    async fn mark(&self, site: &str, subjects: &[Subject<'_>]) -> Result<Option<Timestamp>, StoreError> {
-        check_site(site)?;
-        self.read(
-            || format!("the marks of site {site}"),
-            |transaction| {
-                let marks = transaction.open_table(NOT_BEFORE)?;
-                let mut latest = None;
-                for subject in subjects {
-                    latest = latest.max(marks.get((site, &*subject.field()))?.map(|mark| Timestamp::from_unix(mark.value())));
-                }
-                Ok(latest)
             },
         )
     }

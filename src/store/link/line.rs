@@ -48,6 +48,8 @@ pub struct Line {
     states: watch::Receiver<State>,
     /// Rung by a caller whose connection broke, so that the keeper does not sleep until its next sign of life.
     doubt: Arc<Notify>,
+    /// The run of its server when that was last asked.
+    run: Mutex<Option<Arc<str>>>,
     _keeper: Keeper,
 }
 
@@ -146,7 +148,7 @@ impl Line {
                 keep(way, sender, doubt).await;
             }
         });
-        Ok(Self { states, doubt, _keeper: Keeper(keeper.abort_handle()) })
+        Ok(Self { states, doubt, run: Mutex::default(), _keeper: Keeper(keeper.abort_handle()) })
     }
 
     /// Begins to connect on the runtime `home`.
@@ -154,7 +156,7 @@ impl Line {
         let (sender, states) = watch::channel(State::Connecting);
         let doubt = Arc::new(Notify::new());
         let keeper = home.spawn(keep(way, sender, Arc::clone(&doubt)));
-        Self { states, doubt, _keeper: Keeper(keeper.abort_handle()) }
+        Self { states, doubt, run: Mutex::default(), _keeper: Keeper(keeper.abort_handle()) }
     }
 
     /// One exchange, for as long as the caller waits.
@@ -184,6 +186,22 @@ impl Line {
             // Woken by the next state; the connection that broke is never tried twice.
             states.changed().await.map_err(|_| Trouble::Down(GONE.to_owned()))?;
         }
+    }
+
+    /// The id that the server gave itself when it started.
+    pub async fn run(&self) -> Result<Arc<str>, Trouble> {
+        let info: String = self
+            .exchange(Repeat::Read, |mut connection| async move { redis::cmd("INFO").arg("server").query_async(&mut connection).await })
+            .await?;
+        let id = info.lines().find_map(|line| line.strip_prefix("run_id:")).map(str::trim).filter(|id| !id.is_empty());
+        let id: Arc<str> = id.ok_or_else(|| Trouble::Down("does not say which run of it this is".to_owned()))?.into();
+        *self.run.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&id));
+        Ok(id)
+    }
+
+    /// What [`Self::run`] said last.
+    pub fn last_run(&self) -> Option<Arc<str>> {
+        self.run.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The server; waits only while the first attempt after a loss is under way.

@@ -1,6 +1,6 @@
 //! Everything below the prefix, by `SCAN`; and many entries in, by one pipeline.
 //!
-//! The only place that scans keys, for `store copy` alone. Besides the gate's commands it takes `scan`, `sscan`, `hscan` and `pttl`.
+//! The only place that scans keys, for `store copy` alone. Besides the gate's commands it takes `scan`, `sscan` and `pttl`.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -65,10 +65,9 @@ impl<'k> Key<'k> {
             [site, "client", id] => check_place(site, id).ok().map(|()| Self::Client { site, id })?,
             [site, "token", hash] => check_site(site).ok().and(TokenHash::from_hex(hash)).map(|hash| Self::Token { site, hash })?,
             [site, "credential", id] => check_place(site, id).ok().map(|()| Self::Credential { site, id })?,
-            [site, "notbefore"] => {
-                let site = site.strip_prefix('{')?.strip_suffix('}')?;
-                check_site(site).ok().map(|()| Self::Marks { site })?
-            }
+            [site, "notbefore"] => check_tag(site).map(|site| Self::Marks { site })?,
+            // What it tells, the marks and the tokens say as well.
+            [site, "revocations"] => check_tag(site).map(|_| Self::Index)?,
             [site, name, id] => {
                 check_place(site, id).ok()?;
                 match (Kind::parse(name), Set::parse(name)) {
@@ -81,6 +80,11 @@ impl<'k> Key<'k> {
         };
         Some(key)
     }
+}
+
+/// The site whose name is in braces.
+fn check_tag(tag: &str) -> Option<&str> {
+    tag.strip_prefix('{')?.strip_suffix('}').filter(|site| check_site(site).is_ok())
 }
 
 /// A page and where it goes when it is full.
@@ -156,7 +160,8 @@ impl PortableStore for RedisStore {
         }
         for entry in &entries {
             if let Item::Mark { subject, at } = &entry.item {
-                self.revoke(&entry.site, subject_of(&entry.site, subject)?, *at).await?;
+                subject_of(&entry.site, subject)?;
+                self.raise(&entry.site, &[(subject.clone(), *at)]).await?;
             }
         }
         Ok(())
@@ -319,6 +324,7 @@ mod tests {
             ("erp:user-grants:u", Key::Set { site: "erp", set: Set::GrantsOfUser, of: "u" }),
             ("{erp.example.com}:notbefore", Key::Marks { site: "erp.example.com" }),
             ("erp:clients", Key::Index),
+            ("{erp}:revocations", Key::Index),
             ("erp:client-tokens:crm", Key::Index),
         ] {
             assert_eq!(Key::parse(rest), Some(key), "{rest}");

@@ -10,6 +10,7 @@ use crate::policy::token::RECORD_VERSION;
 use crate::store::contract::{PATIENCE, client, hash, redis as connect};
 use crate::store::kept::{self, Kind, RecordStore, RevocationStore, Set, Subject, digest_id};
 use crate::store::redis::RedisStore;
+use crate::store::redis::tests::told;
 use crate::store::redis_server::RedisServer;
 use crate::store::{ClientStore, RedisUrl, grants};
 
@@ -95,8 +96,8 @@ async fn fill(store: &RedisStore) {
         site_tokens: None,
     };
     assert!(kept::create(store, SITE, Kind::Session, &hash("cookie").to_string(), &session, Some(LATER)).await.unwrap());
-    store.revoke(SITE, Subject::Client("shop"), ISSUED).await.unwrap();
-    store.revoke(SITE, Subject::User("ann@example.com"), ISSUED).await.unwrap();
+    store.raise(SITE, &[(Subject::Client("shop").field(), ISSUED)]).await.unwrap();
+    store.raise(SITE, &[(Subject::User("ann@example.com").field(), ISSUED)]).await.unwrap();
 }
 
 fn beside(server: &RedisServer) -> Connection {
@@ -126,6 +127,7 @@ async fn the_stored_format_is_public() {
                 fields.sort();
                 format!("{fields:?}")
             }
+            "stream" => told(&mut redis, &key),
             other => panic!("{key} is a {other}"),
         };
         seen.push_str(&format!("{key}\n  {kind} {expires} {value}\n"));
@@ -155,6 +157,8 @@ sg:erp.example.com:user-grants:b4c9a289323b21a01c3e940f150eb9b8c542587f1abfd8f0e
   set -1 ["g-1", "g-2"]
 sg:{erp.example.com}:notbefore
   hash -1 [("client:shop", "4102440000"), ("grant:g-2", "4102444800"), ("user:ann@example.com", "4102440000")]
+sg:{erp.example.com}:revocations
+  stream -1 ["client crm", "mark grant:g-2 at 4102444800", "mark client:shop at 4102440000", "mark user:ann@example.com at 4102440000"]
 "#;
 
 #[tokio::test]
@@ -183,7 +187,7 @@ async fn the_rights_of_deploy_are_enough_and_needed() {
         let fewer: Vec<&str> = rights.iter().copied().filter(|word| *word != missing).collect();
         redis::cmd("ACL").arg("SETUSER").arg("fewer").arg("reset").arg(&fewer).query::<()>(&mut redis).unwrap();
         let store = connect("fewer").await;
-        let marked = store.revoke(SITE, Subject::User("ann@example.com"), LATER).await;
+        let marked = store.raise(SITE, &[(Subject::User("ann@example.com").field(), LATER)]).await;
         let read = store.mark(SITE, &[Subject::User("ann@example.com")]).await;
         assert!(marked.is_err() || read.is_err(), "{missing} is needed");
     }

@@ -1,32 +1,23 @@
-//! The records, sets and marks of `kept`, in Redis.
+//! The records and sets of `kept`, in Redis.
 //!
 //! ```text
 //! sg:<site>:<kind>:<id>    JSON
 //! sg:<site>:<set>:<of>     set of ids
-//! sg:{<site>}:notbefore    hash: subject -> the second until which everything of it is void
 //! ```
 //!
-//! An exchange is a script on one key, so it works on a Cluster. The site of the marks is in braces: what else belongs to revocation will
-//! lie in the same slot.
+//! An exchange is a script on one key, so it works on a Cluster.
 
 use async_trait::async_trait;
 
 use crate::policy::time::Timestamp;
 use crate::store::StoreError;
-use crate::store::kept::{Kind, RecordStore, RevocationStore, Set, Subject, check_place, kept_name};
-use crate::store::record::check_site;
+use crate::store::kept::{Kind, RecordStore, Set, check_place, kept_name};
 use crate::store::redis::{EXPIRY_MAX, RedisStore, command};
 
 /// KEYS: the record. ARGV: the old one, the new one, its expiry or `-`.
 const SWAP: &str = "\
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 if ARGV[3] == '-' then redis.call('SET', KEYS[1], ARGV[2]) else redis.call('SET', KEYS[1], ARGV[2], 'EXAT', ARGV[3]) end
-return 1";
-
-/// KEYS: the marks. ARGV: the subject, its mark.
-const MARK: &str = "\
-local mark = redis.call('HGET', KEYS[1], ARGV[1])
-if not mark or tonumber(mark) < tonumber(ARGV[2]) then redis.call('HSET', KEYS[1], ARGV[1], ARGV[2]) end
 return 1";
 
 impl RedisStore {
@@ -36,11 +27,6 @@ impl RedisStore {
 
     fn set_key(&self, site: &str, set: Set, of: &str) -> Result<String, StoreError> {
         self.key(site, set.as_str(), of)
-    }
-
-    fn marks_key(&self, site: &str) -> Result<String, StoreError> {
-        check_site(site)?;
-        Ok(format!("{}:{{{site}}}:notbefore", self.prefix))
     }
 }
 
@@ -104,32 +90,5 @@ impl RecordStore for RedisStore {
         let mut members: Vec<String> = self.read(&command("SMEMBERS", &self.set_key(site, set, of)?), || set_name(site, set)).await?;
         members.sort_unstable();
         Ok(members)
-    }
-}
-
-#[async_trait]
-impl RevocationStore for RedisStore {
-    async fn revoke(&self, site: &str, subject: Subject<'_>, at: Timestamp) -> Result<(), StoreError> {
-        let mut mark = redis::cmd("EVAL");
-        mark.arg(MARK).arg(1).arg(self.marks_key(site)?).arg(subject.field()).arg(at.unix());
-        self.write(&mark, || format!("the marks of site {site}")).await
-    }
-
-    async fn mark(&self, site: &str, subjects: &[Subject<'_>]) -> Result<Option<Timestamp>, StoreError> {
-        let name = || format!("the marks of site {site}");
-        let mut get = command("HMGET", &self.marks_key(site)?);
-        for subject in subjects {
-            get.arg(subject.field());
-        }
-        if subjects.is_empty() {
-            return Ok(None);
-        }
-        let marks: Vec<Option<String>> = self.read(&get, name).await?;
-        let mut latest = None;
-        for mark in marks.into_iter().flatten() {
-            let at = mark.parse().map_err(|_| StoreError(format!("{} are damaged: one is no number; revoke anew", name())))?;
-            latest = latest.max(Some(Timestamp::from_unix(at)));
-        }
-        Ok(latest)
     }
 }

@@ -124,9 +124,11 @@ fn a_disabled_client_a_deleted_client_and_a_deleted_token_end_within_the_bound()
     let key = crate::support::gate::token_key(&other);
     assert_eq!(list(&gate, &other).status, 200);
     let () = redis::cmd("DEL").arg(&key).query(&mut gate.redis().connection()).expect("redis-server answers");
+    gate.redis().log("fake.test", &["look", key.rsplit(':').next().expect("a key ends with the hash")]);
     eventually("the token is gone", || list(&gate, &other).status == 401);
     let () =
         redis::cmd("DEL").arg(format!("sg:fake.test:client:{CLIENT}")).query(&mut gate.redis().connection()).expect("redis-server answers");
+    gate.redis().log("fake.test", &["client", CLIENT]);
     eventually("the client is gone", || list(&gate, &token).status == 401);
 }
 

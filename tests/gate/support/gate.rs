@@ -232,6 +232,7 @@ fn put_client(redis: &Redis, record: &Value) {
     let id = record["id"].as_str().expect("a client has an id");
     redis.put(&format!("sg:{SITE}:client:{id}"), record);
     redis.add(&format!("sg:{SITE}:clients"), id);
+    redis.log(SITE, &["client", id]);
 }
 
 pub fn token_key(token: &str) -> String {

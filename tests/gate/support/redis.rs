@@ -87,6 +87,13 @@ impl Redis {
         let () = self.connection().sadd(set, member).expect("redis-server keeps it");
     }
 
+    /// Tells the revocation log of a site, as every tool must that changes what a gate may know.
+    pub fn log(&self, site: &str, pairs: &[&str]) {
+        let mut append = redis::cmd("XADD");
+        append.arg(format!("sg:{{{site}}}:revocations")).arg("*").arg(pairs);
+        append.query::<()>(&mut self.connection()).expect("redis-server keeps it");
+    }
+
     /// The record under `key`, read back.
     pub fn record(&self, key: &str) -> Option<Value> {
         let text: Option<String> = self.connection().get(key).expect("redis-server answers");
@@ -110,9 +117,14 @@ impl Redis {
                 "set" => ("SMEMBERS", &[]),
                 "hash" => ("HGETALL", &[]),
                 "zset" => ("ZRANGE", &["0", "-1"]),
+                "stream" => ("XRANGE", &["-", "+"]),
                 other => panic!("{key} is a {other}, which nothing here writes"),
             };
             let held: redis::Value = redis::cmd(command).arg(&key).arg(arguments).query(&mut connection).expect("redis-server answers");
+            if kind == "stream" {
+                all.push_str(&format!("{key}\n{held:?}\n"));
+                continue;
+            }
             let held: Vec<Vec<u8>> = match held {
                 redis::Value::BulkString(bytes) => vec![bytes],
                 other => redis::from_redis_value(other).expect("bytes, or a list of bytes"),
