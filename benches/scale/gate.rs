@@ -58,7 +58,7 @@ async fn main() -> Result<(), Failure> {
 
 fn settings(url: &str) -> Settings {
     Settings {
-        backend: Backend::Redis { url: RedisUrl(url.into()), prefix: "sg".to_owned() },
+        backend: Backend::Redis { servers: (&RedisUrl(url.into())).into(), prefix: "sg".to_owned() },
         // A page of an import is one exchange.
         lookup_timeout: Duration::from_secs(10),
         cache_entries_max: 1_000_000,

@@ -98,7 +98,20 @@ impl RedisStore {
 
     /// Enters an entry that is a revocation by itself.
     pub(super) async fn enter_revocation(&self, site: &str, entry: &Entry) -> Result<(), StoreError> {
-        self.write(&self.append(site, entry)?, || log_name(site)).await
+        self.write_acknowledged(&self.log_key(site)?, &self.append(site, entry)?, || log_name(site)).await
+    }
+
+    /// Writes what must outlive a failover, to the master of `key`; the command writes something each time that it is sent.
+    async fn write_acknowledged<T: FromRedisValue>(
+        &self,
+        key: &str,
+        command: &Cmd,
+        name: impl FnOnce() -> String,
+    ) -> Result<T, StoreError> {
+        self.link
+            .ask_acknowledged(key, |mut connection| async move { command.query_async(&mut connection).await })
+            .await
+            .map_err(|why| cannot_change(name(), &why))
     }
 
     fn append(&self, site: &str, entry: &Entry) -> Result<Cmd, StoreError> {
@@ -135,7 +148,7 @@ impl RevocationStore for RedisStore {
         let mut revoke = redis::cmd("EVAL");
         revoke.arg(REVOKE).arg(2).arg(self.marks_key(site)?).arg(self.log_key(site)?);
         revoke.arg(at.unix()).arg(ENTRIES_MAX).arg(marks.len()).arg(&marks).arg(&behind);
-        let at: String = self.write(&revoke, || marks_name(site)).await?;
+        let at: String = self.write_acknowledged(&self.marks_key(site)?, &revoke, || marks_name(site)).await?;
         let (at, known) = (second(site, &at)?, self.ledger.site(site));
         for field in &marks {
             if let Some(subject) = Subject::parse(field) {
