@@ -593,11 +593,11 @@ async fn a_caller_who_goes_away_takes_no_answer_from_the_others() {
 
 #[test]
 fn a_look_up_whose_runtime_ends_is_an_error_for_those_who_wait_on_another() {
-    let main = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let main = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let store = main.block_on(Watched::with_token());
     let cached = cached(&store);
     store.gated.store(true, Ordering::Relaxed);
-    let dying = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let dying = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     dying.spawn({
         let cached = Arc::clone(&cached);
         async move { find(&cached, "a", Instant::now()).await }
@@ -618,13 +618,13 @@ fn a_look_up_whose_runtime_ends_is_an_error_for_those_who_wait_on_another() {
 
 #[test]
 fn one_cache_serves_many_runtimes_at_once() {
-    let main = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let main = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let store = main.block_on(Watched::with_token());
     let cached = cached(&store);
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
-                let worker = tokio::runtime::Builder::new_current_thread().build().unwrap();
+                let worker = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
                 worker.block_on(async {
                     for _ in 0..500 {
                         live(&cached, "a", Instant::now()).await;
