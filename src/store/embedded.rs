@@ -12,6 +12,7 @@
 mod export;
 pub mod file;
 mod kept;
+mod presence;
 mod revocations;
 #[cfg(test)]
 mod tests;
@@ -36,6 +37,7 @@ use crate::policy::token::{TokenHash, TokenRecord};
 use crate::store::ledger::Ledger;
 use crate::store::log::Entry;
 use crate::store::marked::{marked, subjects};
+use crate::store::presence::Memory;
 use crate::store::record::{
     EXPIRED_KEPT, check_credential, check_id, check_site, client_name, credential_name, read_client, read_token, token_name, write_client,
     write_token,
@@ -78,6 +80,7 @@ pub struct EmbeddedStore {
     database: Arc<Database>,
     path: Box<str>,
     ledger: Ledger,
+    presence: Memory,
 }
 
 impl EmbeddedStore {
@@ -102,7 +105,7 @@ impl EmbeddedStore {
             let bytes = fs::metadata(path).map(|found| found.len()).unwrap_or_default();
             tracing::info!(store = shown, bytes, took_ms = started.elapsed().as_millis(), "the store is read through and sound");
         }
-        let store = Self { database: Arc::new(database), path: shown.into(), ledger: Ledger::default() };
+        let store = Self { database: Arc::new(database), path: shown.into(), ledger: Ledger::default(), presence: Memory::default() };
         store.lay_out()?;
         Ok(store)
     }

@@ -4,21 +4,25 @@
 //! Each site has a task of its own, so that a node of a Cluster that is lost takes no other site with it. A site is *started over*
 //! when there is no place in its log to go on from, or when another server answers for it: then the marks are compared, what the store has
 //! lost is written back, and everything cached is forgotten.
+//!
+//! Beside each there is another task that says that this gateway lives and follows the site: see `presence`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, sleep_until};
-use tracing::{info, warn};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
+use tracing::{debug, info, warn};
 
 use crate::policy::time::Timestamp;
 use crate::store::cached::{CachedStore, SiteId};
 use crate::store::kept::Subject;
 use crate::store::ledger::{Ended, SiteLedger};
 use crate::store::log::{Entry, Logged};
+use crate::store::presence::{BEAT, Gateway};
+use crate::store::record::check_id;
 use crate::store::{Store, StoreError, wall_clock};
 
 /// Reads in each bound: one may be lost, and two more may be late.
@@ -35,6 +39,12 @@ pub const SETTLE: Duration = Duration::from_secs(1);
 /// Entries that one read takes.
 const PAGE: usize = 1_000;
 
+/// Names that are answered to at once. Of more, which only a log that is read from its beginning can have, nobody waits for the first.
+const NAMES_MAX: usize = 64;
+
+/// How long the end of a gateway may take to be told.
+const FAREWELL_MAX: Duration = Duration::from_secs(1);
+
 /// Follows the logs of sites.
 pub struct Follower {
     store: Arc<dyn Store>,
@@ -42,13 +52,28 @@ pub struct Follower {
     period: Duration,
     /// Where its tasks run: a runtime that lives as long as the gateway.
     runtime: Handle,
-    tasks: Mutex<HashMap<SiteId, AbortHandle>>,
+    gateway: Gateway,
+    tasks: Mutex<HashMap<SiteId, Tasks>>,
+}
+
+/// What is done for one site.
+struct Tasks {
+    site: Box<str>,
+    following: AbortHandle,
+    beating: AbortHandle,
+}
+
+impl Tasks {
+    fn abort(&self) {
+        self.following.abort();
+        self.beating.abort();
+    }
 }
 
 impl Follower {
     pub fn new(cached: Arc<CachedStore>, bound: Duration, runtime: Handle) -> Self {
         let period = (bound / READS_IN_BOUND).clamp(PERIOD_MIN, PERIOD_MAX);
-        Self { store: Arc::clone(cached.store()), cached, period, runtime, tasks: Mutex::default() }
+        Self { store: Arc::clone(cached.store()), cached, period, runtime, gateway: Gateway::here(), tasks: Mutex::default() }
     }
 
     /// Follows a site from now on, if it is not followed already.
@@ -66,17 +91,52 @@ impl Follower {
                 server: None,
                 forget: false,
                 settles_at: None,
+                gateway: self.gateway.clone(),
+                unanswered: VecDeque::new(),
             };
-            self.runtime.spawn(following.run(self.period)).abort_handle()
+            let beating = beat(Arc::clone(&self.store), name.into(), self.gateway.clone());
+            Tasks {
+                site: name.into(),
+                following: self.runtime.spawn(following.run(self.period)).abort_handle(),
+                beating: self.runtime.spawn(beating).abort_handle(),
+            }
         });
+    }
+
+    /// Follows nothing any more, and says so, in order that nobody waits for this gateway. For one that lets nobody in any more.
+    pub async fn leave(&self) {
+        let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        let told = async {
+            for task in tasks.values() {
+                task.abort();
+                if let Err(error) = self.store.absent(&task.site, &self.gateway).await {
+                    debug!(site = &*task.site, %error, "the end of this gateway cannot be told; it counts as one that died");
+                }
+            }
+        };
+        // Whoever waits for it meanwhile is told that it is silent, which is true.
+        drop(timeout(FAREWELL_MAX, told).await);
+    }
+}
+
+/// Says in time that this gateway follows a site, for ever.
+async fn beat(store: Arc<dyn Store>, site: Box<str>, gateway: Gateway) {
+    let mut beats = interval(BEAT);
+    beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut failing = false;
+    loop {
+        beats.tick().await;
+        let said = store.present(&site, &gateway).await;
+        if let (Err(error), false) = (&said, failing) {
+            warn!(site = &*site, %error, "this gateway cannot say that it lives; whoever waits for all does not wait for it");
+        }
+        failing = said.is_err();
     }
 }
 
 impl Drop for Follower {
     fn drop(&mut self) {
-        for task in self.tasks.lock().unwrap_or_else(PoisonError::into_inner).values() {
-            task.abort();
-        }
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).values().for_each(Tasks::abort);
     }
 }
 
@@ -95,6 +155,9 @@ struct Following {
     forget: bool,
     /// Until then what is read does not make the site fresh.
     settles_at: Option<Instant>,
+    gateway: Gateway,
+    /// Names of `wait` entries that were read and not yet answered to.
+    unanswered: VecDeque<Box<str>>,
 }
 
 /// What one round came to.
@@ -107,12 +170,19 @@ enum Round {
 
 impl Following {
     async fn run(mut self, period: Duration) {
-        let mut failing = false;
+        let (mut failing, mut mute) = (false, false);
         loop {
             let (started, sent) = (Instant::now(), self.store.ledger().now());
             let round = self.round().await;
             match &round {
-                Ok(Round::Complete) => self.known.read_completed(sent),
+                Ok(Round::Complete) => {
+                    self.known.read_completed(sent);
+                    let answered = self.answer().await;
+                    if let (Err(error), false) = (&answered, mute) {
+                        warn!(site = &*self.name, %error, "this gateway cannot say what it has applied; it tries again");
+                    }
+                    mute = answered.is_err();
+                }
                 Ok(Round::Behind) => {}
                 Err(error) if !failing => {
                     warn!(site = &*self.name, %error, "the revocation log cannot be read; what is known counts no longer")
@@ -125,6 +195,16 @@ impl Following {
             failing = round.is_err();
             sleep_until(started + period).await;
         }
+    }
+
+    /// Says that everything until the `wait` entries that were read is in force here. Only a complete round makes that true: until then what
+    /// was cached before a site was started over may count within the bound.
+    async fn answer(&mut self) -> Result<(), StoreError> {
+        if !self.unanswered.is_empty() {
+            self.store.acknowledge(&self.name, self.unanswered.make_contiguous(), &self.gateway).await?;
+            self.unanswered.clear();
+        }
+        Ok(())
     }
 
     /// Reads on, and notes what was read.
@@ -156,6 +236,9 @@ impl Following {
     /// Reads the whole log and all marks, and writes back what the store does not know. Where the store may have lost something, the others
     /// get time to do the same.
     async fn start_over(&mut self, lost: bool) -> Result<Round, StoreError> {
+        if lost {
+            self.known.note_start_over();
+        }
         self.place = None;
         self.forget |= lost;
         self.settles_at = lost.then(|| Instant::now() + SETTLE).or(self.settles_at);
@@ -202,6 +285,11 @@ impl Following {
                 Entry::Token { hash, at, exp } => self.known.end(&hash, Ended { at, exp }, wall_clock()),
                 Entry::Look { hash } => self.cached.forget_token(self.site, &hash).await,
                 Entry::Client { id } => self.cached.forget_client(self.site, &id),
+                Entry::Wait { name } if check_id(&name).is_ok() => {
+                    self.unanswered.push_back(name);
+                    self.unanswered.drain(..self.unanswered.len().saturating_sub(NAMES_MAX));
+                }
+                // No store takes an answer to that name.
                 Entry::Wait { .. } => {}
                 Entry::Unknown => {
                     warn!(site = &*self.name, "the revocation log has an entry that cannot be read; everything is looked up again");

@@ -17,6 +17,7 @@ mod link;
 pub mod log;
 mod marked;
 pub mod origins;
+pub mod presence;
 mod record;
 pub mod redis;
 pub mod seal;
@@ -40,6 +41,7 @@ use crate::store::embedded::EmbeddedStore;
 use crate::store::export::PortableStore;
 use crate::store::kept::{RecordStore, RevocationStore};
 use crate::store::ledger::Ended;
+use crate::store::presence::PresenceStore;
 use crate::store::redis::RedisStore;
 
 /// Seconds for which a deleted token is remembered whose record cannot be read: the longest that one may live, a year.
@@ -92,7 +94,7 @@ pub trait CredentialStore: Send + Sync {
 
 /// Everything that one gate keeps.
 #[async_trait]
-pub trait Store: TokenStore + ClientStore + CredentialStore + RecordStore + RevocationStore + PortableStore {
+pub trait Store: TokenStore + ClientStore + CredentialStore + RecordStore + RevocationStore + PresenceStore + PortableStore {
     /// Asks for an answer, any answer: for `/readyz` and for the check before a port is open.
     async fn ping(&self) -> Result<(), StoreError>;
     /// `embedded` or `redis`.

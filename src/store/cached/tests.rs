@@ -1,5 +1,6 @@
 //! The cache, tested against a store that is told what to say.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 use async_trait::async_trait;
@@ -12,6 +13,7 @@ use crate::store::export::{Entry, Pages, PortableStore};
 use crate::store::kept::{Kind, RecordStore, RevocationStore, Set, Subject};
 use crate::store::ledger::{Ended, Ledger};
 use crate::store::log::{self, Logged};
+use crate::store::presence::{Gateway, PresenceStore, Seen};
 use crate::store::{Backend, ClientStore, CredentialStore, TokenStore, wall_clock};
 
 use super::*;
@@ -209,6 +211,30 @@ impl RevocationStore for Watched {
     async fn server(&self, site: &str) -> Result<String, StoreError> {
         self.broken()?;
         self.store.server(site).await
+    }
+}
+
+#[async_trait]
+impl PresenceStore for Watched {
+    async fn present(&self, site: &str, gateway: &Gateway) -> Result<(), StoreError> {
+        self.store.present(site, gateway).await
+    }
+
+    async fn absent(&self, site: &str, gateway: &Gateway) -> Result<(), StoreError> {
+        self.store.absent(site, gateway).await
+    }
+
+    async fn gateways(&self, site: &str) -> Result<Vec<Seen>, StoreError> {
+        self.store.gateways(site).await
+    }
+
+    async fn acknowledge(&self, site: &str, names: &[Box<str>], gateway: &Gateway) -> Result<(), StoreError> {
+        self.broken()?;
+        self.store.acknowledge(site, names, gateway).await
+    }
+
+    async fn acknowledged(&self, site: &str, name: &str) -> Result<BTreeSet<Gateway>, StoreError> {
+        self.store.acknowledged(site, name).await
     }
 }
 

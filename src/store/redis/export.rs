@@ -68,6 +68,9 @@ impl<'k> Key<'k> {
             [site, "notbefore"] => check_tag(site).map(|site| Self::Marks { site })?,
             // What it tells, the marks and the tokens say as well.
             [site, "revocations"] => check_tag(site).map(|_| Self::Index)?,
+            // Of the gateways on this store.
+            [site, "gateways"] => check_tag(site).map(|_| Self::Index)?,
+            [site, "applied", name] => check_tag(site).and_then(|_| check_id(name).ok()).map(|()| Self::Index)?,
             [site, name, id] => {
                 check_place(site, id).ok()?;
                 match (Kind::parse(name), Set::parse(name)) {
