@@ -84,7 +84,7 @@ fn bound(config: &Config) -> String {
     match config.store.serve_known {
         None => format!("{bound} (revocation_bound)"),
         Some(known) => format!(
-            "{bound} (revocation_bound), but while it cannot reach the store it does for {} (on_store_loss)",
+            "{bound} (revocation_bound), but while it cannot reach the store it does for {} (serve_known)",
             show_time(known.max(config.store.revocation_bound))
         ),
     }

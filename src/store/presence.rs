@@ -129,8 +129,15 @@ pub struct Memory(Mutex<Remembered>);
 struct Remembered {
     /// By site: when each gateway was last seen.
     seen: HashMap<Box<str>, HashMap<Gateway, Instant>>,
-    /// By site and name: until when it is remembered, and who has answered.
-    applied: HashMap<(Box<str>, Box<str>), (Instant, BTreeSet<Gateway>)>,
+    /// By site and name.
+    applied: HashMap<(Box<str>, Box<str>), Answers>,
+}
+
+#[derive(Debug)]
+struct Answers {
+    /// Until when they are remembered.
+    until: Instant,
+    of: BTreeSet<Gateway>,
 }
 
 impl Memory {
@@ -163,17 +170,18 @@ impl Memory {
     pub fn acknowledge(&self, site: &str, names: &[Box<str>], gateway: &Gateway) {
         let now = Instant::now();
         let mut remembered = self.lock();
-        remembered.applied.retain(|_, (until, _)| now < *until);
+        remembered.applied.retain(|_, answers| now < answers.until);
         for name in names {
-            let (until, answered) = remembered.applied.entry((site.into(), name.clone())).or_insert_with(|| (now, BTreeSet::new()));
-            *until = now + APPLIED_KEPT;
-            answered.insert(gateway.clone());
+            let name = (site.into(), name.clone());
+            let answers = remembered.applied.entry(name).or_insert_with(|| Answers { until: now, of: BTreeSet::new() });
+            answers.until = now + APPLIED_KEPT;
+            answers.of.insert(gateway.clone());
         }
     }
 
     pub fn acknowledged(&self, site: &str, name: &str) -> BTreeSet<Gateway> {
         let remembered = self.lock();
-        remembered.applied.get(&(site.into(), name.into())).map(|(_, answered)| answered.clone()).unwrap_or_default()
+        remembered.applied.get(&(site.into(), name.into())).map(|answers| answers.of.clone()).unwrap_or_default()
     }
 
     /// Each change of it is whole, whatever became of the thread that made it.

@@ -307,6 +307,8 @@ mod tests {
             ("{erp.example.com}:notbefore", Key::Marks { site: "erp.example.com" }),
             ("erp:clients", Key::Index),
             ("{erp}:revocations", Key::Index),
+            ("{erp}:gateways", Key::Index),
+            ("{erp}:applied:0a", Key::Index),
             ("erp:client-tokens:crm", Key::Index),
         ] {
             assert_eq!(Key::parse(rest), Some(key), "{rest}");
@@ -329,6 +331,13 @@ mod tests {
             "erp:cats:a",
             "erp:clients:a",
             "{erp}:revocations-of-a-later-build",
+            "erp:gateways",
+            "{e p}:gateways",
+            "{erp}:gateways:a",
+            "{erp}:applied",
+            "{erp}:applied:",
+            "{erp}:applied:a b",
+            "erp:applied:a",
         ] {
             assert_eq!(Key::parse(rest), None, "{rest}");
         }
