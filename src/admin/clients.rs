@@ -5,7 +5,9 @@ use std::sync::Arc;
 use tracing::info;
 
 use crate::admin::error::{AdminError, Code};
-use crate::admin::message::{ClientChange, ClientList, ClientView, ClientWithSecret, DeletedClient, NewClient, Own, Rotation, SecretText};
+use crate::admin::message::{
+    ClientChange, ClientList, ClientView, ClientWithSecret, DeletedClient, NewClient, Own, RevokedClient, Rotation, SecretText,
+};
 use crate::admin::operations::{Admin, Site, fill, new_secret, now};
 use crate::admin::tokens::user;
 use crate::admin::{flow, scopes};
@@ -255,6 +257,15 @@ impl Admin {
             info!(site, client = &*client.id, "tokens and grants of the client revoked");
         }
         Ok(())
+    }
+
+    /// Voids everything of a client that was issued until now. Its secret stays, and its users may let it in again.
+    pub async fn revoke_client(&self, site: &str, id: &str) -> Result<RevokedClient, AdminError> {
+        let (_, ref site) = self.site(site)?;
+        self.known_client(site, id).await?;
+        self.void(&site.name, &[Subject::Client(id)], now()).await?;
+        info!(site = &*site.name, client = id, "tokens and grants of the client revoked");
+        Ok(RevokedClient { client_id: id.to_owned(), revoked: true })
     }
 
     /// Its tokens and grants are worth nothing from now on, whatever is created under its id later.

@@ -290,6 +290,7 @@ impl App {
         }
         tracing::info!(cut, "stopped");
         running.generation.load().stop();
+        control.block_on(running.follower.leave());
         control.shutdown_timeout(Duration::from_secs(1));
         running.audit.close();
         result

@@ -85,6 +85,7 @@ macro_rules! contract {
 
 pub mod export;
 pub mod kept;
+pub mod presence;
 pub mod revocations;
 
 contract! {

@@ -12,6 +12,7 @@
 mod export;
 pub mod file;
 mod kept;
+mod presence;
 mod revocations;
 #[cfg(test)]
 mod tests;
@@ -37,6 +38,7 @@ use crate::store::kept::Subject;
 use crate::store::ledger::Ledger;
 use crate::store::log::Entry;
 use crate::store::marked::{marked, subjects};
+use crate::store::presence::Memory;
 use crate::store::record::{
     EXPIRED_KEPT, check_credential, check_id, check_site, client_name, credential_name, read_client, read_token, token_name, write_client,
     write_token,
@@ -79,6 +81,7 @@ pub struct EmbeddedStore {
     database: Arc<Database>,
     path: Box<str>,
     ledger: Ledger,
+    presence: Memory,
 }
 
 impl EmbeddedStore {
@@ -103,7 +106,7 @@ impl EmbeddedStore {
             let bytes = fs::metadata(path).map(|found| found.len()).unwrap_or_default();
             tracing::info!(store = shown, bytes, took_ms = started.elapsed().as_millis(), "the store is read through and sound");
         }
-        let store = Self { database: Arc::new(database), path: shown.into(), ledger: Ledger::default() };
+        let store = Self { database: Arc::new(database), path: shown.into(), ledger: Ledger::default(), presence: Memory::default() };
         store.lay_out()?;
         Ok(store)
     }

@@ -98,6 +98,22 @@ impl Ledger {
         self.instant(Instant::now())
     }
 
+    /// How long the process has known anything.
+    pub fn age(&self) -> Duration {
+        self.born.elapsed()
+    }
+
+    /// How the log of a site is read, for those who watch.
+    pub fn touch(&self, site: &str) -> Touch {
+        let site = self.site(site);
+        let (now, sent) = (self.now(), site.read_sent());
+        Touch {
+            age: (sent != 0).then(|| Duration::from_nanos(now.saturating_sub(sent))),
+            within_bound: self.terms().is_none_or(|terms| site.fresh(now, nanoseconds(terms.bound))),
+            started_over: site.started_over(),
+        }
+    }
+
     /// Says that what the store has just answered may be believed, which takes a follower that is in touch; waits for it for a moment.
     pub async fn vouch(&self, site: &str) -> Result<(), StoreError> {
         let Some(terms) = self.terms() else { return Ok(()) };
@@ -125,6 +141,17 @@ impl Ledger {
     }
 }
 
+/// How the log of a site is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Touch {
+    /// Since the last complete read was sent; `None` where there was none.
+    pub age: Option<Duration>,
+    /// Whether that counts; in a process without a follower everything does.
+    pub within_bound: bool,
+    /// How often the follower had to start over, because the store may have lost something.
+    pub started_over: u64,
+}
+
 /// What is known of one site.
 #[derive(Debug, Default)]
 pub struct SiteLedger {
@@ -135,6 +162,8 @@ pub struct SiteLedger {
     began: AtomicU64,
     /// When the last completed read of the log was sent; 0 for never.
     read_sent: AtomicU64,
+    /// How often the follower had to start over.
+    started_over: AtomicU64,
     /// Rung at each completed read.
     news: Notify,
 }
@@ -249,6 +278,15 @@ impl SiteLedger {
         self.read_sent.load(Ordering::Acquire)
     }
 
+    /// The follower starts over, because the store may have lost something.
+    pub fn note_start_over(&self) {
+        self.started_over.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn started_over(&self) -> u64 {
+        self.started_over.load(Ordering::Relaxed)
+    }
+
     fn grown(&self) {
         self.generation.fetch_add(1, Ordering::AcqRel);
     }
@@ -360,6 +398,20 @@ mod tests {
         assert!(ledger.vouch("erp").await.is_err(), "another site");
         ledger.site("erp").read_completed(ledger.now());
         ledger.vouch("erp").await.unwrap();
+    }
+
+    #[test]
+    fn whoever_watches_sees_how_far_behind_it_is() {
+        let ledger = Ledger::default();
+        assert_eq!(ledger.touch("erp"), Touch { age: None, within_bound: true, started_over: 0 }, "there is no follower");
+        ledger.follow(Terms { bound: Duration::from_secs(3600), patience: Duration::ZERO });
+        assert_eq!(ledger.touch("erp"), Touch { age: None, within_bound: false, started_over: 0 });
+        ledger.site("erp").note_start_over();
+        ledger.site("erp").read_completed(1);
+        let touch = ledger.touch("erp");
+        assert!(touch.within_bound && touch.started_over == 1, "{touch:?}");
+        assert!(touch.age.is_some_and(|age| age <= ledger.age()), "{touch:?}");
+        assert_eq!(ledger.touch("shop").age, None);
     }
 
     #[tokio::test]

@@ -22,12 +22,15 @@ use crate::store::StoreError;
 use crate::store::link::cluster::{Cluster, REDIRECTS_MAX};
 use crate::store::link::connection::Connection;
 use crate::store::link::dial::{Dialer, Failure, is_loss, plain, refusal, single, unfit};
-use crate::store::link::line::{Line, Trouble, Way, unsure};
+use crate::store::link::line::{HEARTBEAT, Line, PAUSE_MAX, SILENCE_MAX, Trouble, Way, unsure};
 use crate::store::link::sentinel::Sentinels;
 use crate::store::servers::{Login, Replicas, Servers, Tls, Topology};
 
 /// How long the servers may take to say who they are. Nobody waits for it on the path of a request.
 const IDENTITY_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The longest that it takes to come back to a server that answers: to notice that the way there is lost, and to try again.
+pub const BACK_MAX: Duration = HEARTBEAT.saturating_add(SILENCE_MAX).saturating_add(PAUSE_MAX);
 
 /// The way to one Redis.
 pub struct Link {

@@ -17,6 +17,7 @@ pub mod link;
 pub mod log;
 mod marked;
 pub mod origins;
+pub mod presence;
 mod record;
 pub mod redis;
 pub mod seal;
@@ -50,6 +51,7 @@ use crate::store::embedded::EmbeddedStore;
 use crate::store::export::PortableStore;
 use crate::store::kept::{RecordStore, RevocationStore};
 use crate::store::ledger::Ended;
+use crate::store::presence::PresenceStore;
 use crate::store::redis::RedisStore;
 use crate::store::servers::Servers;
 
@@ -103,7 +105,7 @@ pub trait CredentialStore: Send + Sync {
 
 /// Everything that one gate keeps.
 #[async_trait]
-pub trait Store: TokenStore + ClientStore + CredentialStore + RecordStore + RevocationStore + PortableStore {
+pub trait Store: TokenStore + ClientStore + CredentialStore + RecordStore + RevocationStore + PresenceStore + PortableStore {
     /// Asks for an answer, any answer: for `/readyz` and for the check before a port is open.
     async fn ping(&self) -> Result<(), StoreError>;
     /// `embedded` or `redis`.

@@ -8,7 +8,7 @@
 //! sg:<site>:client-tokens:<id>    sorted set of token hashes by `exp`
 //! ```
 //!
-//! and what `redis/kept.rs` adds.
+//! and what `redis/kept.rs`, `revocations.rs` and `presence.rs` add.
 //!
 //! The last two are indexes, so that no operation scans keys; only `store copy` does (`redis/export.rs`). Index and key live in different Cluster slots, so no transaction spans
 //! them: the order of the writes does the work. An index entry is written before its key, and readers pass over entries without a key;
@@ -18,6 +18,9 @@ mod export;
 #[cfg(test)]
 mod grants_tests;
 mod kept;
+mod presence;
+#[cfg(test)]
+mod presence_tests;
 mod revocations;
 #[cfg(test)]
 mod tests;

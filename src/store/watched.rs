@@ -1,5 +1,6 @@
 //! A store for tests: it counts what it is asked, and answers late, wrongly or not at all where a test wants that.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -15,6 +16,7 @@ use crate::store::export::{Entry, Pages, PortableStore};
 use crate::store::kept::{Kind, RecordStore, RevocationStore, Set, Subject};
 use crate::store::ledger::{Ended, Ledger};
 use crate::store::log::{self, Logged};
+use crate::store::presence::{Gateway, PresenceStore, Seen};
 use crate::store::{ClientStore, CredentialStore, Store, StoreError, TokenStore};
 
 /// A real store, watched.
@@ -243,6 +245,29 @@ impl RevocationStore for Watched {
     async fn server(&self, site: &str) -> Result<String, StoreError> {
         let server = self.ask("server", self.store.server(site)).await?;
         Ok(format!("{server} {}", self.server.load(Ordering::Relaxed)))
+    }
+}
+
+#[async_trait]
+impl PresenceStore for Watched {
+    async fn present(&self, site: &str, gateway: &Gateway) -> Result<(), StoreError> {
+        self.ask("present", self.store.present(site, gateway)).await
+    }
+
+    async fn absent(&self, site: &str, gateway: &Gateway) -> Result<(), StoreError> {
+        self.ask("absent", self.store.absent(site, gateway)).await
+    }
+
+    async fn gateways(&self, site: &str) -> Result<Vec<Seen>, StoreError> {
+        self.ask("gateways", self.store.gateways(site)).await
+    }
+
+    async fn acknowledge(&self, site: &str, names: &[Box<str>], gateway: &Gateway) -> Result<(), StoreError> {
+        self.ask("acknowledge", self.store.acknowledge(site, names, gateway)).await
+    }
+
+    async fn acknowledged(&self, site: &str, name: &str) -> Result<BTreeSet<Gateway>, StoreError> {
+        self.ask("acknowledged", self.store.acknowledged(site, name)).await
     }
 }
 

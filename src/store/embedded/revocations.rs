@@ -5,14 +5,15 @@
 use async_trait::async_trait;
 use redb::{ReadableTable, TableDefinition, WriteTransaction};
 
+use crate::oauth::records::void;
 use crate::policy::time::Timestamp;
 use crate::policy::token::TokenHash;
-use crate::store::embedded::{EmbeddedStore, remove_token};
+use crate::store::embedded::{EmbeddedStore, TOKENS, remove_token};
 use crate::store::kept::{Revocation, RevocationStore, Subject};
 use crate::store::ledger::{Ended, Ledger};
 use crate::store::log::{ENTRIES_MAX, Entry, Logged};
 use crate::store::marked::Marks;
-use crate::store::record::check_site;
+use crate::store::record::{check_site, read_token};
 use crate::store::{StoreError, wall_clock};
 
 /// (site, subject) to its mark.
@@ -165,7 +166,11 @@ impl RevocationStore for EmbeddedStore {
         let (of, tokens, known) = (site.to_owned(), all.to_vec(), self.ledger.site(site));
         self.write(format!("{} tokens of site {site}", all.len()), move |transaction| {
             for (hash, ended) in tokens {
-                if remove_token(transaction, &of, &hash)?.is_some() {
+                let json = transaction.open_table(TOKENS)?.get((&*of, *hash.as_bytes()))?.map(|json| json.value().to_vec());
+                // What was put there after the revocation is left alone.
+                let later = |json: &[u8]| read_token(&of, &hash, json).is_ok_and(|record| !void(record.iat, Some(ended.at)));
+                if json.is_some_and(|json| !later(&json)) {
+                    remove_token(transaction, &of, &hash)?;
                     append(transaction, &of, &Entry::Token { hash, at: ended.at, exp: ended.exp })?;
                 }
             }

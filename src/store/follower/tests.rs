@@ -36,7 +36,7 @@ impl Gate {
         // Whoever has to wait has come too early: nothing here goes on by itself.
         store.ledger().follow(Terms { bound: settings.revocation_bound, patience: Duration::from_millis(1) });
         let cached = Arc::new(CachedStore::new(Arc::clone(&store), settings));
-        Self { following: Following::new(Arc::clone(&cached), SITE, "erp"), store, cached }
+        Self { following: Following::new(Arc::clone(&cached), SITE, "erp", Gateway::here()), store, cached }
     }
 
     async fn on(server: &RedisServer) -> Self {

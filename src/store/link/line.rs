@@ -31,7 +31,7 @@ pub const SILENCE_MAX: Duration = Duration::from_secs(1);
 /// The pause after the first failed attempt to connect, and the longest one. Each is shortened at random by up to half, so that a
 /// fleet does not come back in step.
 pub const PAUSE_FIRST: Duration = Duration::from_millis(25);
-const PAUSE_MAX: Duration = Duration::from_millis(500);
+pub const PAUSE_MAX: Duration = Duration::from_millis(500);
 
 /// Connections kept for the next change that waits for replicas; more are made where more wait at once, and closed behind them.
 const SPARE_MAX: usize = 8;
@@ -168,7 +168,17 @@ impl Line {
         let mut states = self.states.clone();
         loop {
             let server = up(&mut states).await?;
-            match send(server.connection.clone()).await {
+            let answered = tokio::select! {
+                biased;
+                answered = send(server.connection.clone()) => answered,
+                // Given up by the keeper: whoever waits for an answer on it would wait for nothing.
+                changed = states.changed() => match (changed, repeat) {
+                    (Err(_), _) => return Err(Trouble::Down(GONE.to_owned())),
+                    (Ok(()), Repeat::Read) => continue,
+                    (Ok(()), Repeat::Never) => return Err(Trouble::Down(format!("was lost while this was under way{UNSURE}"))),
+                },
+            };
+            match answered {
                 Ok(answer) => return Ok(answer),
                 Err(error) if !is_loss(&error) => {
                     if matches!(error.kind(), ErrorKind::Server(ServerErrorKind::ReadOnly)) {
@@ -188,13 +198,23 @@ impl Line {
         }
     }
 
-    /// The id that the server gave itself when it started.
+    /// The id that the server gave itself when it started, and that of its history: one that became a replica and a master again goes on
+    /// under the first, and may have lost what the second had. Only a master has either.
     pub async fn run(&self) -> Result<Arc<str>, Trouble> {
-        let info: String = self
-            .exchange(Repeat::Read, |mut connection| async move { redis::cmd("INFO").arg("server").query_async(&mut connection).await })
+        let (server, replication): (String, String) = self
+            .exchange(Repeat::Read, |mut connection| async move {
+                redis::pipe().cmd("INFO").arg("server").cmd("INFO").arg("replication").query_async(&mut connection).await
+            })
             .await?;
-        let id = info.lines().find_map(|line| line.strip_prefix("run_id:")).map(str::trim).filter(|id| !id.is_empty());
-        let id: Arc<str> = id.ok_or_else(|| Trouble::Down("does not say which run of it this is".to_owned()))?.into();
+        let said = |info: &str, field: &str| {
+            let value = info.lines().find_map(|line| line.strip_prefix(field)).map(str::trim).filter(|value| !value.is_empty());
+            value.map(str::to_owned).ok_or_else(|| Trouble::Down(format!("does not say its `{field}` in INFO; let this user run INFO")))
+        };
+        if said(&replication, "role:")? != "master" {
+            self.doubt.notify_one();
+            return Err(Trouble::Down("is no master any more".to_owned()));
+        }
+        let id: Arc<str> = format!("{}/{}", said(&server, "run_id:")?, said(&replication, "master_replid:")?).into();
         *self.run.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&id));
         Ok(id)
     }

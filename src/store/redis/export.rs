@@ -68,6 +68,9 @@ impl<'k> Key<'k> {
             [site, "notbefore"] => check_tag(site).map(|site| Self::Marks { site })?,
             // What it tells, the marks and the tokens say as well.
             [site, "revocations"] => check_tag(site).map(|_| Self::Index)?,
+            // Of the gateways on this store.
+            [site, "gateways"] => check_tag(site).map(|_| Self::Index)?,
+            [site, "applied", name] => check_tag(site).and_then(|_| check_id(name).ok()).map(|()| Self::Index)?,
             [site, name, id] => {
                 check_place(site, id).ok()?;
                 match (Kind::parse(name), Set::parse(name)) {
@@ -325,6 +328,8 @@ mod tests {
             ("{erp.example.com}:notbefore", Key::Marks { site: "erp.example.com" }),
             ("erp:clients", Key::Index),
             ("{erp}:revocations", Key::Index),
+            ("{erp}:gateways", Key::Index),
+            ("{erp}:applied:0a", Key::Index),
             ("erp:client-tokens:crm", Key::Index),
         ] {
             assert_eq!(Key::parse(rest), Some(key), "{rest}");
@@ -347,6 +352,13 @@ mod tests {
             "erp:cats:a",
             "erp:clients:a",
             "{erp}:revocations-of-a-later-build",
+            "erp:gateways",
+            "{e p}:gateways",
+            "{erp}:gateways:a",
+            "{erp}:applied",
+            "{erp}:applied:",
+            "{erp}:applied:a b",
+            "erp:applied:a",
         ] {
             assert_eq!(Key::parse(rest), None, "{rest}");
         }

@@ -9,6 +9,7 @@ use crate::policy::time::Timestamp;
 use crate::policy::token::RECORD_VERSION;
 use crate::store::contract::{PATIENCE, client, hash, redis as connect};
 use crate::store::kept::{self, Kind, RecordStore, RevocationStore, Set, Subject, digest_id};
+use crate::store::presence::{Gateway, PresenceStore};
 use crate::store::redis::RedisStore;
 use crate::store::redis::tests::told;
 use crate::store::redis_server::RedisServer;
@@ -181,14 +182,22 @@ async fn the_rights_of_deploy_are_enough_and_needed() {
     store.leave(SITE, Set::GrantsOfClient, "crm", "g-2").await.unwrap();
     assert!(store.delete_record(SITE, Kind::Grant, "g-2").await.unwrap());
 
-    // Nor can one of the rights of the provider be left out.
-    for missing in ["+eval", "+hget", "+hset", "+hmget"] {
+    let gateway = Gateway::here();
+    store.present(SITE, &gateway).await.unwrap();
+    store.acknowledge(SITE, &["a".into()], &gateway).await.unwrap();
+    assert_eq!(store.gateways(SITE).await.unwrap().len(), 1);
+    assert_eq!(store.acknowledged(SITE, "a").await.unwrap().len(), 1);
+    store.absent(SITE, &gateway).await.unwrap();
+
+    // Nor can one of the rights of the provider or of the follower be left out.
+    for missing in ["+eval", "+hget", "+hset", "+hmget", "+time", "+expire", "+zremrangebyrank"] {
         assert!(rights.contains(&missing), "{missing}");
         let fewer: Vec<&str> = rights.iter().copied().filter(|word| *word != missing).collect();
         redis::cmd("ACL").arg("SETUSER").arg("fewer").arg("reset").arg(&fewer).query::<()>(&mut redis).unwrap();
         let store = connect("fewer").await;
         let marked = store.raise(SITE, &[(Subject::User("ann@example.com").field(), LATER)]).await;
         let read = store.mark(SITE, &[Subject::User("ann@example.com")]).await;
-        assert!(marked.is_err() || read.is_err(), "{missing} is needed");
+        let lives = store.present(SITE, &gateway).await;
+        assert!(marked.is_err() || read.is_err() || lives.is_err(), "{missing} is needed");
     }
 }
