@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::redis_server::{RedisServer, free_port};
+use super::redis_server::{AT_ONCE, RedisServer, free_port};
 
 /// How long a Cluster may take to find itself; it takes two seconds at least.
 const START_MAX: Duration = Duration::from_secs(30);
@@ -47,7 +47,8 @@ impl RedisCluster {
     fn of(count: usize) -> Self {
         let options = || {
             let bus = free_port().to_string();
-            ["--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--cluster-port", &bus].map(str::to_owned).to_vec()
+            let own = ["--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--cluster-port", &bus];
+            own.into_iter().chain(AT_ONCE).map(str::to_owned).collect()
         };
         let servers: Vec<RedisServer> = (0..count).map(|_| RedisServer::with(options)).collect();
         for (number, server) in servers.iter().enumerate() {

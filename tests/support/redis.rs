@@ -14,6 +14,9 @@ const START_MAX: Duration = Duration::from_secs(20);
 /// A port is free when it is chosen and may be taken when it is used.
 const PORTS_TRIED_MAX: usize = 10;
 
+/// Options of a master whose replicas need not wait for others that might come.
+pub const AT_ONCE: [&str; 2] = ["--repl-diskless-sync-delay", "0"];
+
 pub struct RedisServer {
     directory: TempDir,
     port: u16,

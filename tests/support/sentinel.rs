@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use super::redis_server::{RedisServer, free_port};
+use super::redis_server::{AT_ONCE, RedisServer, free_port};
 
 /// How long they may take to find each other; sentinels greet every two seconds.
 const START_MAX: Duration = Duration::from_secs(30);
@@ -28,11 +28,10 @@ struct Sentinel {
 impl Watched {
     /// With more options for master and replica.
     pub fn start(more: &[&str]) -> Self {
-        let more: Vec<String> = more.iter().map(|word| (*word).to_owned()).collect();
+        let more: Vec<String> = more.iter().chain(&AT_ONCE).map(|word| (*word).to_owned()).collect();
         let master = RedisServer::with(|| more.clone());
         let port = master.port();
-        let following =
-            ["--replicaof".to_owned(), "127.0.0.1".to_owned(), port.to_string(), "--repl-diskless-sync-delay".to_owned(), "0".to_owned()];
+        let following = ["--replicaof".to_owned(), "127.0.0.1".to_owned(), port.to_string()];
         let replica = RedisServer::with(|| more.iter().chain(&following).cloned().collect());
         let watched = Self { sentinels: (0..SENTINELS).map(|_| Sentinel::start(port)).collect(), master, replica };
         watched.wait();
@@ -42,8 +41,8 @@ impl Watched {
     /// Waits until every sentinel knows of all others, and of a master and a replica that are well, and the replica has everything.
     pub fn wait(&self) {
         let deadline = Instant::now() + START_MAX;
-        while !follows(&self.replica) {
-            assert!(Instant::now() < deadline, "the replica does not find its master");
+        while !follows(&self.master) {
+            assert!(Instant::now() < deadline, "the replica does not come up");
             std::thread::yield_now();
         }
         for sentinel in &self.sentinels {
@@ -121,12 +120,12 @@ impl Drop for Sentinel {
     }
 }
 
-fn follows(replica: &RedisServer) -> bool {
+fn follows(master: &RedisServer) -> bool {
     let ask = || {
-        let mut connection = redis::Client::open(replica.url()).ok()?.get_connection().ok()?;
+        let mut connection = redis::Client::open(master.url()).ok()?.get_connection().ok()?;
         redis::cmd("INFO").arg("replication").query::<String>(&mut connection).ok()
     };
-    ask().is_some_and(|told| told.contains("master_link_status:up"))
+    ask().is_some_and(|told| told.contains("state=online"))
 }
 
 fn run(file: &std::path::Path) -> Child {

@@ -6,7 +6,7 @@ use super::{BUDGET, SLACK, cluster_of, get, set, set_acknowledged, single_at, wa
 use crate::store::contract::PATIENCE;
 use crate::store::link::{Link, Repeat};
 use crate::store::redis_cluster::RedisCluster;
-use crate::store::redis_server::RedisServer;
+use crate::store::redis_server::{AT_ONCE, RedisServer};
 use crate::store::redis_watched::Watched;
 use crate::store::servers::{Login, Replicas, Servers};
 
@@ -31,8 +31,10 @@ async fn until<T>(mut ask: impl AsyncFnMut() -> Result<T, String>, wanted: impl 
 #[tokio::test]
 async fn a_master_is_spoken_to_while_most_sentinels_name_it_and_then_the_next_one() {
     let mut watched = Watched::start(&[]);
-    let link = Link::connect(&watched_by(&watched.urls(), Login::default(), Login::default()), BUDGET).await.unwrap();
-    until(async || set(&link, "foo").await, Result::is_ok).await.unwrap();
+    let servers = watched_by(&watched.urls(), Login::default(), Login::default());
+    let servers = Servers { replicas: Replicas { wanted: 1, timeout: PATIENCE }, ..servers };
+    let link = Link::connect(&servers, BUDGET).await.unwrap();
+    set_acknowledged(&link, "foo").await.unwrap();
     let first = link.identity().await.unwrap();
     assert_eq!(link.layout().await.unwrap(), format!("127.0.0.1:{}", watched.master.port()));
 
@@ -126,9 +128,9 @@ async fn a_master_of_a_cluster_that_dies_is_followed_by_its_replica() {
 
 #[tokio::test]
 async fn a_change_that_no_replica_has_is_told_and_holds_nobody_up() {
-    let master = RedisServer::start();
+    let master = RedisServer::with(|| AT_ONCE.map(str::to_owned).to_vec());
     let port = master.port().to_string();
-    let replica = RedisServer::with(|| ["--replicaof", "127.0.0.1", &port, "--repl-diskless-sync-delay", "0"].map(str::to_owned).to_vec());
+    let replica = RedisServer::with(|| ["--replicaof", "127.0.0.1", &port].map(str::to_owned).to_vec());
     let timeout = std::time::Duration::from_millis(300);
     let wanting = |wanted| Servers { replicas: Replicas { wanted, timeout }, ..single_at(&master.url()) };
     let link = Link::connect(&wanting(1), PATIENCE).await.unwrap();
@@ -136,7 +138,6 @@ async fn a_change_that_no_replica_has_is_told_and_holds_nobody_up() {
     while set_acknowledged(&link, "a").await.is_err() {
         assert!(Instant::now() < deadline, "the replica does not come up");
     }
-    set_acknowledged(&link, "a").await.unwrap();
 
     replica.suspend();
     let waits = set_acknowledged(&link, "b");
