@@ -17,7 +17,7 @@ const EXP: u64 = 4_102_444_800;
 fn settings(bound: Duration) -> Settings {
     Settings {
         backend: Backend::Embedded { path: "unused".into() },
-        lookup_timeout: Duration::from_millis(50),
+        lookup_timeout: PATIENCE,
         cache_entries_max: 1000,
         revocation_bound: bound,
         serve_known: None,

@@ -129,12 +129,7 @@ impl RedisStore {
 }
 
 fn second(site: &str, text: &str) -> Result<Timestamp, StoreError> {
-    let damaged = |_| {
-        StoreError(format!(
-            "{} are damaged: one is no number; find it with HGETALL, take it out with HDEL, and revoke its subject again",
-            marks_name(site)
-        ))
-    };
+    let damaged = |_| StoreError(format!("{} are damaged: one is no number; revoke anew", marks_name(site)));
     text.parse().map(Timestamp::from_unix).map_err(damaged)
 }
 

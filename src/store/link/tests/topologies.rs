@@ -29,6 +29,7 @@ async fn contract_holds(servers: &Servers) {
 async fn issued_and_kept(servers: &Servers) {
     contract::every_rule(async || Arc::new(open(servers).await) as Arc<dyn Store>).await;
     contract::kept::every_rule(async || Arc::new(open(servers).await) as Arc<dyn Store>).await;
+    contract::presence::every_rule(async || Arc::new(open(servers).await) as Arc<dyn Store>).await;
     contract::revocations::every_rule(async || Arc::new(open(servers).await) as Arc<dyn Store>).await;
 }
 
