@@ -18,7 +18,7 @@ use crate::policy::scope::Scopes;
 use crate::policy::time::Timestamp;
 use crate::store::cached::SiteId;
 use crate::store::kept::Subject;
-use crate::store::origins;
+use crate::store::{marked, origins};
 use crate::upstream::credential::ApiKey;
 
 /// Characters of an id that is not chosen: 36 to the power of 20 is beyond meeting by chance.
@@ -68,7 +68,7 @@ impl Admin {
         let _alone = self.changes.lock().await;
         // Disabled until its credential is settled: what an earlier client of that id had must not be what this one acts as, and
         // whatever fails on the way leaves a client that is let through nowhere.
-        if !self.store.create_client(&site.name, &client).await? {
+        if !marked::create(&*self.store, &site.name, &client).await? {
             let message = format!("client `{}` is there already; choose another --id, or delete it first", client.id);
             return Err(AdminError::new(Code::ClientTaken, message));
         }

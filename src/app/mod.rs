@@ -258,6 +258,7 @@ impl App {
             control.spawn(observe::serve(listener, running.clone()));
         }
         control.spawn(flush(running.clone()));
+        control.spawn(tidy(running.cached.clone()));
         control.spawn(obey(signals, running.clone(), admin.clone(), config_file));
         running.generation.load().watch(&control.handle().clone());
         let threads = workers
@@ -309,6 +310,14 @@ async fn flush(running: Arc<Running>) {
     loop {
         tick.tick().await;
         running.audit.flush();
+    }
+}
+
+/// Lets go of tokens that nobody shows any more.
+async fn tidy(cached: Arc<CachedStore>) {
+    loop {
+        tokio::time::sleep(cached.idle()).await;
+        cached.forget_idle();
     }
 }
 

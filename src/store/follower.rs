@@ -89,7 +89,7 @@ impl Follower {
                 known: self.store.ledger().site(name),
                 place: None,
                 server: None,
-                forget: false,
+                lost: false,
                 settles_at: None,
                 gateway: self.gateway.clone(),
                 unanswered: VecDeque::new(),
@@ -151,8 +151,9 @@ struct Following {
     place: Option<Logged>,
     /// Who answered for the log until there.
     server: Option<String>,
-    /// Whether what is cached comes from before the site was started over.
-    forget: bool,
+    /// Whether the store may have lost something since the site was last fresh: what it has lost is to be written back, and what is cached
+    /// comes from before.
+    lost: bool,
     /// Until then what is read does not make the site fresh.
     settles_at: Option<Instant>,
     gateway: Gateway,
@@ -163,8 +164,9 @@ struct Following {
 /// What one round came to.
 #[derive(Debug, PartialEq, Eq)]
 enum Round {
-    Complete,
-    /// There is more to read, or to wait for.
+    /// Everything is noted that the log had when the last read was sent, at this instant of the ledger's.
+    Complete(u64),
+    /// The next round may be complete.
     Behind,
 }
 
@@ -172,11 +174,11 @@ impl Following {
     async fn run(mut self, period: Duration) {
         let (mut failing, mut mute) = (false, false);
         loop {
-            let (started, sent) = (Instant::now(), self.store.ledger().now());
+            let started = Instant::now();
             let round = self.round().await;
             match &round {
-                Ok(Round::Complete) => {
-                    self.known.read_completed(sent);
+                Ok(Round::Complete(sent)) => {
+                    self.known.read_completed(*sent);
                     let answered = self.answer().await;
                     if let (Err(error), false) = (&answered, mute) {
                         warn!(site = &*self.name, %error, "this gateway cannot say what it has applied; it tries again");
@@ -209,45 +211,57 @@ impl Following {
 
     /// Reads on, and notes what was read.
     async fn round(&mut self) -> Result<Round, StoreError> {
-        let Some(place) = self.place.clone() else { return self.start_over(false).await };
-        let Some(entries) = self.store.log(&self.name, Some(&place), PAGE).await? else {
-            warn!(site = &*self.name, "the revocation log does not go on from where it was read; starting over");
-            return self.start_over(true).await;
-        };
-        // Asked after the read, so that it is this one that has answered, or an earlier one of which nothing is lost.
-        let server = self.store.server(&self.name).await?;
-        if self.server.as_ref() != Some(&server) {
-            warn!(site = &*self.name, "another server answers for the revocation log, or the same was restarted; starting over");
-            return self.start_over(true).await;
+        if self.place.is_none() {
+            self.start_over().await?;
         }
-        let more = entries.len() == PAGE;
-        self.note(entries).await?;
-        if more || self.settles_at.is_some_and(|at| Instant::now() < at) {
-            return Ok(Round::Behind);
+        loop {
+            let Some(place) = self.place.clone() else { return Ok(Round::Behind) };
+            let sent = self.store.ledger().now();
+            let Some(entries) = self.store.log(&self.name, Some(&place), PAGE).await? else {
+                warn!(site = &*self.name, "the revocation log does not go on from where it was read; starting over");
+                return Ok(self.lose());
+            };
+            // Asked after the read, so that it is this one that has answered, or an earlier one of which nothing is lost.
+            let server = self.store.server(&self.name).await?;
+            if self.server.as_ref() != Some(&server) {
+                warn!(site = &*self.name, "another server answers for the revocation log, or the same was restarted; starting over");
+                return Ok(self.lose());
+            }
+            let more = entries.len() == PAGE;
+            self.note(entries).await;
+            if more {
+                continue;
+            }
+            if self.settles_at.is_some_and(|at| Instant::now() < at) {
+                return Ok(Round::Behind);
+            }
+            if std::mem::take(&mut self.lost) {
+                self.settles_at = None;
+                self.cached.forget_site(self.site, &self.name);
+                info!(site = &*self.name, "the revocation log is caught up with");
+            }
+            return Ok(Round::Complete(sent));
         }
-        self.settles_at = None;
-        if std::mem::take(&mut self.forget) {
-            self.cached.forget_site(self.site, &self.name);
-            info!(site = &*self.name, "the revocation log is caught up with");
-        }
-        Ok(Round::Complete)
     }
 
-    /// Reads the whole log and all marks, and writes back what the store does not know. Where the store may have lost something, the others
-    /// get time to do the same.
-    async fn start_over(&mut self, lost: bool) -> Result<Round, StoreError> {
-        if lost {
-            self.known.note_start_over();
-        }
+    /// Gives the place in the log up.
+    fn lose(&mut self) -> Round {
+        self.known.note_start_over();
         self.place = None;
-        self.forget |= lost;
-        self.settles_at = lost.then(|| Instant::now() + SETTLE).or(self.settles_at);
+        self.lost = true;
+        Round::Behind
+    }
+
+    /// Reads the whole log and all marks, and writes back what the store does not know. Where it may have lost something, the others get time
+    /// to do the same.
+    async fn start_over(&mut self) -> Result<(), StoreError> {
         let server = self.store.server(&self.name).await?;
         let mut place: Option<Logged> = None;
         loop {
-            let Some(entries) = self.store.log(&self.name, place.as_ref(), PAGE).await? else { return Ok(Round::Behind) };
+            // Trimmed away under our eyes: from the start again, in the next round.
+            let Some(entries) = self.store.log(&self.name, place.as_ref(), PAGE).await? else { return Ok(()) };
             let (last, full) = (entries.last().cloned(), entries.len() == PAGE);
-            self.note(entries).await?;
+            self.note(entries).await;
             place = last.or(place);
             match &place {
                 // Two who begin it at once do no harm: each reads the other's entry.
@@ -257,33 +271,33 @@ impl Following {
             }
         }
         let marks = self.store.marks(&self.name).await?;
-        let stored: HashMap<&str, Timestamp> = marks.iter().map(|(field, at)| (&**field, *at)).collect();
         for (field, at) in &marks {
             self.mark(field, *at);
         }
-        let lost_marks: Vec<_> =
-            self.known.marks().into_iter().filter(|(field, at)| stored.get(&**field).is_none_or(|stored| stored < at)).collect();
+        let stored: HashMap<&str, Timestamp> = marks.iter().map(|(field, at)| (&**field, *at)).collect();
+        let known = self.known.marks().into_iter();
+        let lost_marks: Vec<_> = known.filter(|(field, at)| stored.get(&**field).is_none_or(|stored| stored < at)).collect();
         if !lost_marks.is_empty() {
             self.store.raise(&self.name, &lost_marks).await?;
             warn!(site = &*self.name, marks = lost_marks.len(), "the store had lost revocations; they are written back");
         }
-        if lost {
+        if self.lost {
             self.store.end_tokens(&self.name, &self.known.all_ended(wall_clock())).await?;
+            self.settles_at = Some(Instant::now() + SETTLE);
         }
         self.server = Some(server);
         self.place = place;
-        // The next round reads on from here, asks again who answers, and may be complete.
-        Ok(Round::Behind)
+        Ok(())
     }
 
-    async fn note(&mut self, entries: Vec<Logged>) -> Result<(), StoreError> {
-        let Some(last) = entries.last().cloned() else { return Ok(()) };
+    async fn note(&mut self, entries: Vec<Logged>) {
+        let Some(last) = entries.last().cloned() else { return };
         for logged in entries {
             match logged.entry {
                 Entry::Begin => {}
                 Entry::Mark { subject, at } => self.mark(&subject, at),
                 Entry::Token { hash, at, exp } => self.known.end(&hash, Ended { at, exp }, wall_clock()),
-                Entry::Look { hash } => self.cached.forget_token(self.site, &hash).await,
+                Entry::Look { hash } => self.cached.forget_token(self.site, &hash),
                 Entry::Client { id } => self.cached.forget_client(self.site, &id),
                 Entry::Wait { name } if check_id(&name).is_ok() => {
                     self.unanswered.push_back(name);
@@ -300,7 +314,6 @@ impl Following {
         if self.place.is_some() {
             self.place = Some(last);
         }
-        Ok(())
     }
 
     fn mark(&self, field: &str, at: Timestamp) {

@@ -13,20 +13,28 @@ pub mod follower;
 pub mod grants;
 pub mod kept;
 pub mod ledger;
-mod link;
+pub mod link;
 pub mod log;
-mod marked;
+pub mod marked;
 pub mod origins;
 pub mod presence;
 mod record;
 pub mod redis;
 pub mod seal;
+pub mod servers;
+pub mod tokens;
 
 #[cfg(test)]
 pub(crate) mod contract;
 #[cfg(test)]
+#[path = "../../tests/support/cluster.rs"]
+pub(crate) mod redis_cluster;
+#[cfg(test)]
 #[path = "../../tests/support/redis.rs"]
 pub(crate) mod redis_server;
+#[cfg(test)]
+#[path = "../../tests/support/sentinel.rs"]
+pub(crate) mod redis_watched;
 
 use std::fmt;
 use std::sync::Arc;
@@ -43,6 +51,7 @@ use crate::store::kept::{RecordStore, RevocationStore};
 use crate::store::ledger::Ended;
 use crate::store::presence::PresenceStore;
 use crate::store::redis::RedisStore;
+use crate::store::servers::Servers;
 
 /// Seconds for which a deleted token is remembered whose record cannot be read: the longest that one may live, a year.
 const ENDED_KEPT: u64 = 365 * 86_400;
@@ -108,7 +117,7 @@ pub trait Store: TokenStore + ClientStore + CredentialStore + RecordStore + Revo
 pub async fn open(settings: &Settings) -> Result<Arc<dyn Store>, StoreError> {
     let store: Arc<dyn Store> = match &settings.backend {
         Backend::Embedded { path } => Arc::new(EmbeddedStore::open(path)?),
-        Backend::Redis { url, prefix } => Arc::new(RedisStore::connect(url, prefix, settings.lookup_timeout).await?),
+        Backend::Redis { servers, prefix } => Arc::new(RedisStore::connect(servers, prefix, settings.lookup_timeout).await?),
     };
     store.ping().await?;
     Ok(store)
@@ -145,11 +154,11 @@ pub struct Settings {
 pub enum Backend {
     /// One transactional local file.
     Embedded { path: std::path::PathBuf },
-    /// `url` as the `redis` crate reads it: `redis://`, `rediss://` (TLS), `redis+unix://`; `prefix` is `sg` unless configured.
-    Redis { url: RedisUrl, prefix: String },
+    /// `prefix` is `sg` unless configured.
+    Redis { servers: Servers, prefix: String },
 }
 
-/// A Redis address, password included: it prints without it.
+/// A Redis address as the `redis` crate reads it, `redis://`, `rediss://` (TLS) or `redis+unix://`, password included: it prints without it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RedisUrl(pub Arc<str>);
 

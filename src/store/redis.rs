@@ -43,7 +43,8 @@ use crate::store::record::{
     EXPIRED_KEPT, check_credential, check_id, check_site, client_name, credential_name, read_client, read_token, token_name, write_client,
     write_token,
 };
-use crate::store::{ClientStore, CredentialStore, RedisUrl, Store, StoreError, TokenStore, ended, wall_clock};
+use crate::store::servers::Servers;
+use crate::store::{ClientStore, CredentialStore, Store, StoreError, TokenStore, ended, wall_clock};
 
 /// The longest key prefix, in bytes.
 const PREFIX_BYTES_MAX: usize = 32;
@@ -66,11 +67,11 @@ pub struct RedisStore {
 
 impl RedisStore {
     /// Connects, on the runtime that is to keep the connection and its keeper: see `link`. `budget` bounds every exchange.
-    pub async fn connect(url: &RedisUrl, prefix: &str, budget: Duration) -> Result<Self, StoreError> {
+    pub async fn connect(servers: impl Into<Servers>, prefix: &str, budget: Duration) -> Result<Self, StoreError> {
         if !(1..=PREFIX_BYTES_MAX).contains(&prefix.len()) || check_site(prefix).is_err() {
             return Err(StoreError(format!("`{}` is no key prefix: 1 to {PREFIX_BYTES_MAX} of A-Z a-z 0-9 . _ -", prefix.escape_debug())));
         }
-        Ok(Self { link: Link::connect(url, budget).await?, prefix: prefix.into(), ledger: Ledger::default() })
+        Ok(Self { link: Link::connect(&servers.into(), budget).await?, prefix: prefix.into(), ledger: Ledger::default() })
     }
 
     fn token_key(&self, site: &str, hash: &TokenHash) -> Result<String, StoreError> {

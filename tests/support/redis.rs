@@ -17,16 +17,22 @@ const PORTS_TRIED_MAX: usize = 10;
 pub struct RedisServer {
     directory: TempDir,
     port: u16,
+    more: Vec<String>,
     process: Child,
 }
 
 impl RedisServer {
     pub fn start() -> Self {
+        Self::with(Vec::new)
+    }
+
+    /// With more of its options, which are asked for again where a port among them was taken.
+    pub fn with(more: impl Fn() -> Vec<String>) -> Self {
         let directory = tempfile::tempdir().expect("there is a place for temporary files");
         for _ in 0..PORTS_TRIED_MAX {
-            let port = free_port();
-            if let Some(process) = run(&directory, port) {
-                return Self { directory, port, process };
+            let (port, more) = (free_port(), more());
+            if let Some(process) = run(&directory, port, &more) {
+                return Self { directory, port, more, process };
             }
         }
         panic!("redis-server did not start on any of {PORTS_TRIED_MAX} free ports");
@@ -34,6 +40,10 @@ impl RedisServer {
 
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}/0", self.port)
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     pub fn socket_url(&self) -> String {
@@ -60,11 +70,11 @@ impl RedisServer {
         self.process.wait().expect("the process is ours");
     }
 
-    /// After [`Self::kill`]: an empty server on the same port.
+    /// After [`Self::kill`]: a server on the same port, and empty unless it was told to keep something.
     pub fn restart(&mut self) {
         let deadline = Instant::now() + START_MAX;
         while Instant::now() < deadline {
-            if let Some(process) = run(&self.directory, self.port) {
+            if let Some(process) = run(&self.directory, self.port, &self.more) {
                 self.process = process;
                 return;
             }
@@ -86,18 +96,19 @@ impl Drop for RedisServer {
     }
 }
 
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("there is a free port");
     listener.local_addr().expect("a bound socket has an address").port()
 }
 
 /// Starts a server and waits until it answers; `None` where it ended instead, as it does when the port is taken.
-fn run(directory: &TempDir, port: u16) -> Option<Child> {
+fn run(directory: &TempDir, port: u16, more: &[String]) -> Option<Child> {
     let socket = directory.path().join("redis.sock");
     let mut process = Command::new("redis-server")
         .current_dir(directory.path())
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--unixsocket"])
         .arg(&socket)
+        .args(more)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())

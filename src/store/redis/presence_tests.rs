@@ -10,7 +10,7 @@ use crate::store::contract::{PATIENCE, redis as connect};
 use crate::store::follower::Follower;
 use crate::store::presence::{GATEWAYS_MAX, Gateway, KEPT, LIVE, PresenceStore};
 use crate::store::redis_server::RedisServer;
-use crate::store::{Backend, Settings};
+use crate::store::{Backend, RedisUrl, Settings};
 
 use super::*;
 

@@ -10,7 +10,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use redis::Cmd;
+use redis::{Cmd, FromRedisValue};
 
 use crate::policy::time::Timestamp;
 use crate::policy::token::TokenHash;
@@ -88,9 +88,30 @@ impl RedisStore {
         marks.into_iter().zip(subjects).map(latest).collect()
     }
 
+    /// A read that no request waits for.
+    async fn read_patiently<T: FromRedisValue>(&self, command: &Cmd, name: impl FnOnce() -> String) -> Result<T, StoreError> {
+        self.link
+            .ask_within(FOLLOWER_PATIENCE, Repeat::Read, |mut connection| async move { command.query_async(&mut connection).await })
+            .await
+            .map_err(|why| cannot_read(name(), &why))
+    }
+
     /// Enters an entry that is a revocation by itself.
     pub(super) async fn enter_revocation(&self, site: &str, entry: &Entry) -> Result<(), StoreError> {
-        self.write(&self.append(site, entry)?, || log_name(site)).await
+        self.write_acknowledged(&self.log_key(site)?, &self.append(site, entry)?, || log_name(site)).await
+    }
+
+    /// Writes what must outlive a failover, to the master of `key`; the command writes something each time that it is sent.
+    async fn write_acknowledged<T: FromRedisValue>(
+        &self,
+        key: &str,
+        command: &Cmd,
+        name: impl FnOnce() -> String,
+    ) -> Result<T, StoreError> {
+        self.link
+            .ask_acknowledged(key, |mut connection| async move { command.query_async(&mut connection).await })
+            .await
+            .map_err(|why| cannot_change(name(), &why))
     }
 
     fn append(&self, site: &str, entry: &Entry) -> Result<Cmd, StoreError> {
@@ -127,7 +148,7 @@ impl RevocationStore for RedisStore {
         let mut revoke = redis::cmd("EVAL");
         revoke.arg(REVOKE).arg(2).arg(self.marks_key(site)?).arg(self.log_key(site)?);
         revoke.arg(at.unix()).arg(ENTRIES_MAX).arg(marks.len()).arg(&marks).arg(&behind);
-        let at: String = self.write(&revoke, || marks_name(site)).await?;
+        let at: String = self.write_acknowledged(&self.marks_key(site)?, &revoke, || marks_name(site)).await?;
         let (at, known) = (second(site, &at)?, self.ledger.site(site));
         for field in &marks {
             if let Some(subject) = Subject::parse(field) {
@@ -166,7 +187,7 @@ impl RevocationStore for RedisStore {
         loop {
             let mut page = command("HSCAN", &key);
             page.arg(cursor).arg("COUNT").arg(PAGE);
-            let (next, marks): (u64, Vec<(String, String)>) = self.read(&page, || marks_name(site)).await?;
+            let (next, marks): (u64, Vec<(String, String)>) = self.read_patiently(&page, || marks_name(site)).await?;
             for (field, at) in marks {
                 found.push((field, second(site, &at)?));
             }
@@ -198,12 +219,7 @@ impl RevocationStore for RedisStore {
     async fn log(&self, site: &str, from: Option<&Logged>, limit: usize) -> Result<Option<Vec<Logged>>, StoreError> {
         let mut range = command("XRANGE", &self.log_key(site)?);
         range.arg(from.map_or("-", |from| &*from.place)).arg("+").arg("COUNT").arg(limit.saturating_add(1));
-        let range = &range;
-        let told: Vec<Told> = self
-            .link
-            .ask_within(FOLLOWER_PATIENCE, Repeat::Read, |mut connection| async move { range.query_async(&mut connection).await })
-            .await
-            .map_err(|why| cannot_read(log_name(site), &why))?;
+        let told: Vec<Told> = self.read_patiently(&range, || log_name(site)).await?;
         let mut entries = told.into_iter().map(|(place, pairs)| Logged { place: place.into(), entry: Entry::read(&pairs) });
         match from {
             Some(from) if entries.next().as_ref() != Some(from) => Ok(None),
