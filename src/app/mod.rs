@@ -154,8 +154,13 @@ impl App {
         let counters: Vec<_> = (0..config.listen.workers).map(|_| Arc::new(WorkerCounters::default())).collect();
         let ingredients = Ingredients {
             store: cached.clone(),
-            keys: Arc::new(ClientKeys::new(store.clone(), seal.clone(), config.store.revocation_bound)),
-            site_tokens: Arc::new(KeptTokens::new(store.clone(), seal.clone(), config.store.revocation_bound)),
+            keys: Arc::new(ClientKeys::new(store.clone(), seal.clone(), config.store.revocation_bound, config.store.serve_known)),
+            site_tokens: Arc::new(KeptTokens::new(
+                store.clone(),
+                seal.clone(),
+                config.store.revocation_bound,
+                config.store.serve_known.unwrap_or_default(),
+            )),
             origins: Arc::new(Origins::new(store.clone(), config.store.revocation_bound)),
             seal: seal.clone(),
             bodies: Bodies::new(HELD_BYTES_MAX),

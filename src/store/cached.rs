@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Guard};
 use foldhash::fast::RandomState;
+use tokio::time::timeout;
 
 use crate::oauth::client::Client;
 use crate::oauth::records::void;
@@ -98,6 +99,12 @@ pub struct LiveClient {
 }
 
 impl LiveClient {
+    /// Not yet vouched for.
+    fn new(client: Client, site: Arc<SiteLedger>, cell: u64) -> Self {
+        let id = Arc::clone(&client.id);
+        Self { id, site, cell: AtomicU64::new(cell), client: ArcSwap::from_pointee(client), vouched: AtomicU64::new(NEVER) }
+    }
+
     /// The client as it was last read.
     pub fn client(&self) -> Guard<Arc<Client>> {
         self.client.load()
@@ -142,6 +149,7 @@ struct Knowledge {
     clients: Mutex<Clients>,
     token_flights: Flights<TokenKey, Found<Live>>,
     client_flights: Flights<ClientKey, Found<LiveClient>>,
+    lookup_timeout: Duration,
     bound: u64,
     review: u64,
     /// How long after the last completed read of the log what is known goes on to count while the store cannot answer.
@@ -174,6 +182,7 @@ impl CachedStore {
             clients: Mutex::new(Clients { of_site: HashMap::default(), count: 0, sweep_at: IDLE_CLIENTS_MAX }),
             token_flights: Flights::new(),
             client_flights: Flights::new(),
+            lookup_timeout: settings.lookup_timeout,
             bound: nanoseconds(settings.revocation_bound),
             review: nanoseconds(settings.revocation_bound.max(REVIEW)),
             serve_known: settings.serve_known.map(nanoseconds),
@@ -215,9 +224,11 @@ impl CachedStore {
     async fn miss(&self, key: TokenKey, site_name: &str, now: Timestamp, at: u64, known: Option<Arc<Live>>) -> Result<Lookup, StoreError> {
         let knowledge = &self.knowledge;
         let record = known.clone().filter(|live| knowledge.record_counts(live, at));
-        let failed = match knowledge.ask(key, site_name, now, at, record).await {
-            Ok(answer) => return Ok(answer),
-            Err(failed) => failed,
+        let asked = timeout(knowledge.lookup_timeout, knowledge.ask(key, site_name, now, at, record)).await;
+        let failed = match asked {
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(failed)) => failed,
+            Err(_) => StoreError(format!("a look-up took longer than {} ms", knowledge.lookup_timeout.as_millis())),
         };
         match known.filter(|live| knowledge.may_serve(live)) {
             Some(live) => {
@@ -309,6 +320,8 @@ impl Knowledge {
         at: u64,
         known: Option<Arc<Live>>,
     ) -> Result<Lookup, StoreError> {
+        // Before the store is asked, for while nothing that it says may be believed it need not be asked at all.
+        self.store.ledger().vouch(site_name).await?;
         if let Some(live) = known
             && let Found::Live(client) = self.client(key.site, site_name, &live.record.client, at).await?
             && Arc::ptr_eq(&client, &live.client)
@@ -330,7 +343,8 @@ impl Knowledge {
                 // Joined: what it did not find may have been put since. The next one is sent later than this request came.
                 _ if landed.sent < at => {}
                 Found::Live(_) => return Ok(Lookup::Unknown(Unknown::Expired)),
-                Found::Unknown(why) => return Ok(Lookup::Unknown(why)),
+                // And after it: a no of a server that is no longer believed may be about a token that is stored.
+                Found::Unknown(why) => return self.store.ledger().vouch(site_name).await.map(|()| Lookup::Unknown(why)),
             }
         }
         Err(StoreError(format!(
@@ -410,10 +424,14 @@ impl Knowledge {
         let mut clients = self.clients();
         match client {
             Some(client) if client.enabled => {
-                let live = clients.enter(site, client, self.store.ledger().site(&site_name));
-                // Where it was forgotten meanwhile this answer vouches for nothing, and whoever waits for it asks again.
-                ticket.if_current(|| live.vouched.store(asked, Ordering::Release));
-                Ok(Found::Live(live))
+                let ledger = self.store.ledger().site(&site_name);
+                // Where it was forgotten meanwhile this answer may be older than what is known: whoever waits for it asks again.
+                let entered = ticket.if_current(|| {
+                    let live = clients.enter(site, client.clone(), Arc::clone(&ledger));
+                    live.vouched.store(asked, Ordering::Release);
+                    live
+                });
+                Ok(Found::Live(entered.unwrap_or_else(|| Arc::new(LiveClient::new(client, ledger, 0)))))
             }
             refused => {
                 if let Some(live) = clients.of_site.get(&site).and_then(|clients| clients.get(&id)) {
@@ -490,13 +508,7 @@ impl Clients {
             }
             None => 0,
         };
-        let live = Arc::new(LiveClient {
-            id: Arc::clone(&client.id),
-            site: ledger,
-            cell: AtomicU64::new(cell),
-            client: ArcSwap::from_pointee(client),
-            vouched: AtomicU64::new(NEVER),
-        });
+        let live = Arc::new(LiveClient::new(client, ledger, cell));
         if clients.insert(Arc::clone(&live.id), Arc::clone(&live)).is_none() {
             self.count += 1;
         }

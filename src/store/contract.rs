@@ -86,6 +86,7 @@ macro_rules! contract {
 pub mod export;
 pub mod kept;
 pub mod presence;
+pub mod revocations;
 
 contract! {
     a_token_is_kept_as_it_was_put_until_it_is_replaced_or_deleted

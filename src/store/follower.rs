@@ -47,7 +47,6 @@ const FAREWELL_MAX: Duration = Duration::from_secs(1);
 
 /// Follows the logs of sites.
 pub struct Follower {
-    store: Arc<dyn Store>,
     cached: Arc<CachedStore>,
     period: Duration,
     /// Where its tasks run: a runtime that lives as long as the gateway.
@@ -73,7 +72,7 @@ impl Tasks {
 impl Follower {
     pub fn new(cached: Arc<CachedStore>, bound: Duration, runtime: Handle) -> Self {
         let period = (bound / READS_IN_BOUND).clamp(PERIOD_MIN, PERIOD_MAX);
-        Self { store: Arc::clone(cached.store()), cached, period, runtime, gateway: Gateway::here(), tasks: Mutex::default() }
+        Self { cached, period, runtime, gateway: Gateway::here(), tasks: Mutex::default() }
     }
 
     /// Follows a site from now on, if it is not followed already.
@@ -81,20 +80,8 @@ impl Follower {
         // Each change of the map is whole, whatever became of the thread that made it.
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         tasks.entry(site).or_insert_with(|| {
-            let following = Following {
-                store: Arc::clone(&self.store),
-                cached: Arc::clone(&self.cached),
-                site,
-                name: name.into(),
-                known: self.store.ledger().site(name),
-                place: None,
-                server: None,
-                lost: false,
-                settles_at: None,
-                gateway: self.gateway.clone(),
-                unanswered: VecDeque::new(),
-            };
-            let beating = beat(Arc::clone(&self.store), name.into(), self.gateway.clone());
+            let following = Following { gateway: self.gateway.clone(), ..Following::new(Arc::clone(&self.cached), site, name) };
+            let beating = beat(Arc::clone(self.cached.store()), name.into(), self.gateway.clone());
             Tasks {
                 site: name.into(),
                 following: self.runtime.spawn(following.run(self.period)).abort_handle(),
@@ -106,11 +93,11 @@ impl Follower {
     /// Follows nothing any more, and says so, in order that nobody waits for this gateway. For one that lets nobody in any more.
     pub async fn leave(&self) {
         let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        tasks.values().for_each(Tasks::abort);
         let told = async {
-            for task in tasks.values() {
-                task.abort();
-                if let Err(error) = self.store.absent(&task.site, &self.gateway).await {
-                    debug!(site = &*task.site, %error, "the end of this gateway cannot be told; it counts as one that died");
+            for Tasks { site, .. } in tasks.values() {
+                if let Err(error) = self.cached.store().absent(site, &self.gateway).await {
+                    debug!(site = &**site, %error, "the end of this gateway cannot be told; it counts as one that died");
                 }
             }
         };
@@ -151,8 +138,7 @@ struct Following {
     place: Option<Logged>,
     /// Who answered for the log until there.
     server: Option<String>,
-    /// Whether the store may have lost something since the site was last fresh: what it has lost is to be written back, and what is cached
-    /// comes from before.
+    /// Whether the store may have lost something, and the site is not yet started over for good.
     lost: bool,
     /// Until then what is read does not make the site fresh.
     settles_at: Option<Instant>,
@@ -164,39 +150,66 @@ struct Following {
 /// What one round came to.
 #[derive(Debug, PartialEq, Eq)]
 enum Round {
-    /// Everything is noted that the log had when the last read was sent, at this instant of the ledger's.
-    Complete(u64),
-    /// The next round may be complete.
+    Complete,
+    /// There is more to read, at once.
     Behind,
+    /// There is nothing to do but to wait.
+    Waiting,
 }
 
 impl Following {
+    fn new(cached: Arc<CachedStore>, site: SiteId, name: &str) -> Self {
+        let store = Arc::clone(cached.store());
+        let known = store.ledger().site(name);
+        Self {
+            store,
+            cached,
+            site,
+            name: name.into(),
+            known,
+            place: None,
+            server: None,
+            lost: false,
+            settles_at: None,
+            gateway: Gateway::here(),
+            unanswered: VecDeque::new(),
+        }
+    }
+
     async fn run(mut self, period: Duration) {
         let (mut failing, mut mute) = (false, false);
         loop {
             let started = Instant::now();
             let round = self.round().await;
             match &round {
-                Ok(Round::Complete(sent)) => {
-                    self.known.read_completed(*sent);
-                    let answered = self.answer().await;
-                    if let (Err(error), false) = (&answered, mute) {
-                        warn!(site = &*self.name, %error, "this gateway cannot say what it has applied; it tries again");
-                    }
-                    mute = answered.is_err();
-                }
-                Ok(Round::Behind) => {}
                 Err(error) if !failing => {
                     warn!(site = &*self.name, %error, "the revocation log cannot be read; what is known counts no longer")
                 }
-                Err(_) => {}
-            }
-            if failing && round.is_ok() {
-                info!(site = &*self.name, "the revocation log is read again");
+                Ok(_) if failing => info!(site = &*self.name, "the revocation log is read again"),
+                _ => {}
             }
             failing = round.is_err();
-            sleep_until(started + period).await;
+            if let Ok(Round::Complete) = round {
+                let answered = self.answer().await;
+                if let (Err(error), false) = (&answered, mute) {
+                    warn!(site = &*self.name, %error, "this gateway cannot say what it has applied; it tries again");
+                }
+                mute = answered.is_err();
+            }
+            if !matches!(round, Ok(Round::Behind)) {
+                sleep_until(started + period).await;
+            }
         }
+    }
+
+    /// One round; what is known counts from when it was sent, if it is complete.
+    async fn round(&mut self) -> Result<Round, StoreError> {
+        let sent = self.store.ledger().now();
+        let round = self.read_on().await?;
+        if round == Round::Complete {
+            self.known.read_completed(sent);
+        }
+        Ok(round)
     }
 
     /// Says that everything until the `wait` entries that were read is in force here. Only a complete round makes that true: until then what
@@ -210,58 +223,52 @@ impl Following {
     }
 
     /// Reads on, and notes what was read.
-    async fn round(&mut self) -> Result<Round, StoreError> {
-        if self.place.is_none() {
-            self.start_over().await?;
+    async fn read_on(&mut self) -> Result<Round, StoreError> {
+        let Some(place) = self.place.clone() else { return self.start_over().await };
+        let Some(entries) = self.store.log(&self.name, Some(&place), PAGE).await? else {
+            warn!(site = &*self.name, "the revocation log does not go on from where it was read; starting over");
+            self.lose();
+            return self.start_over().await;
+        };
+        // Asked after the read, so that it is this one that has answered, or an earlier one of which nothing is lost.
+        let server = self.store.server(&self.name).await?;
+        if self.server.as_ref() != Some(&server) {
+            warn!(site = &*self.name, "another server answers for the revocation log, or the same was restarted; starting over");
+            self.lose();
+            return self.start_over().await;
         }
-        loop {
-            let Some(place) = self.place.clone() else { return Ok(Round::Behind) };
-            let sent = self.store.ledger().now();
-            let Some(entries) = self.store.log(&self.name, Some(&place), PAGE).await? else {
-                warn!(site = &*self.name, "the revocation log does not go on from where it was read; starting over");
-                return Ok(self.lose());
-            };
-            // Asked after the read, so that it is this one that has answered, or an earlier one of which nothing is lost.
-            let server = self.store.server(&self.name).await?;
-            if self.server.as_ref() != Some(&server) {
-                warn!(site = &*self.name, "another server answers for the revocation log, or the same was restarted; starting over");
-                return Ok(self.lose());
-            }
-            let more = entries.len() == PAGE;
-            self.note(entries).await;
-            if more {
-                continue;
-            }
-            if self.settles_at.is_some_and(|at| Instant::now() < at) {
-                return Ok(Round::Behind);
-            }
-            if std::mem::take(&mut self.lost) {
-                self.settles_at = None;
-                self.cached.forget_site(self.site, &self.name);
-                info!(site = &*self.name, "the revocation log is caught up with");
-            }
-            return Ok(Round::Complete(sent));
+        let more = entries.len() == PAGE;
+        self.note(entries).await?;
+        if more {
+            return Ok(Round::Behind);
         }
+        if self.settles_at.is_some_and(|at| Instant::now() < at) {
+            return Ok(Round::Waiting);
+        }
+        self.settles_at = None;
+        if std::mem::take(&mut self.lost) {
+            self.cached.forget_site(self.site, &self.name);
+            info!(site = &*self.name, "the revocation log is caught up with");
+        }
+        Ok(Round::Complete)
     }
 
-    /// Gives the place in the log up.
-    fn lose(&mut self) -> Round {
-        self.known.note_start_over();
-        self.place = None;
+    /// The store may have lost something.
+    fn lose(&mut self) {
         self.lost = true;
-        Round::Behind
+        self.known.note_start_over();
     }
 
-    /// Reads the whole log and all marks, and writes back what the store does not know. Where it may have lost something, the others get time
-    /// to do the same.
-    async fn start_over(&mut self) -> Result<(), StoreError> {
+    /// Reads the whole log and all marks, and writes back what the store does not know. Where the store may have lost something, the others
+    /// get time to do the same. Whatever of it fails, all of it is done again.
+    async fn start_over(&mut self) -> Result<Round, StoreError> {
+        self.place = None;
         let server = self.store.server(&self.name).await?;
         let mut place: Option<Logged> = None;
         loop {
-            // Trimmed away under our eyes: from the start again, in the next round.
-            let Some(entries) = self.store.log(&self.name, place.as_ref(), PAGE).await? else { return Ok(()) };
+            let Some(entries) = self.store.log(&self.name, place.as_ref(), PAGE).await? else { return Ok(Round::Waiting) };
             let (last, full) = (entries.last().cloned(), entries.len() == PAGE);
-            self.note(entries).await;
+            self.note(entries).await?;
             place = last.or(place);
             match &place {
                 // Two who begin it at once do no harm: each reads the other's entry.
@@ -271,27 +278,29 @@ impl Following {
             }
         }
         let marks = self.store.marks(&self.name).await?;
+        let stored: HashMap<&str, Timestamp> = marks.iter().map(|(field, at)| (&**field, *at)).collect();
         for (field, at) in &marks {
             self.mark(field, *at);
         }
-        let stored: HashMap<&str, Timestamp> = marks.iter().map(|(field, at)| (&**field, *at)).collect();
-        let known = self.known.marks().into_iter();
-        let lost_marks: Vec<_> = known.filter(|(field, at)| stored.get(&**field).is_none_or(|stored| stored < at)).collect();
+        let lost_marks: Vec<_> =
+            self.known.marks().into_iter().filter(|(field, at)| stored.get(&**field).is_none_or(|stored| stored < at)).collect();
         if !lost_marks.is_empty() {
             self.store.raise(&self.name, &lost_marks).await?;
             warn!(site = &*self.name, marks = lost_marks.len(), "the store had lost revocations; they are written back");
         }
         if self.lost {
             self.store.end_tokens(&self.name, &self.known.all_ended(wall_clock())).await?;
+            // From here on, because whatever went wrong until now may have kept the others from it as well.
             self.settles_at = Some(Instant::now() + SETTLE);
         }
         self.server = Some(server);
         self.place = place;
-        Ok(())
+        // The next round reads on from here, asks again who answers, and may be complete.
+        Ok(Round::Behind)
     }
 
-    async fn note(&mut self, entries: Vec<Logged>) {
-        let Some(last) = entries.last().cloned() else { return };
+    async fn note(&mut self, entries: Vec<Logged>) -> Result<(), StoreError> {
+        let Some(last) = entries.last().cloned() else { return Ok(()) };
         for logged in entries {
             match logged.entry {
                 Entry::Begin => {}
@@ -314,6 +323,7 @@ impl Following {
         if self.place.is_some() {
             self.place = Some(last);
         }
+        Ok(())
     }
 
     fn mark(&self, field: &str, at: Timestamp) {
@@ -329,3 +339,8 @@ impl Following {
         }
     }
 }
+
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod tests;

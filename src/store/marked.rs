@@ -7,7 +7,6 @@ use crate::oauth::client::Client;
 use crate::policy::time::Timestamp;
 use crate::policy::token::TokenHash;
 use crate::store::kept::Subject;
-use crate::store::{Store, StoreError};
 
 /// Whose marks decide about a client, in the order in which [`Marked`] takes them.
 pub fn subjects(id: &str) -> [Subject<'_>; 4] {
@@ -30,19 +29,6 @@ pub fn marked(client: Client, [disabled, enabled, deleted, secret]: Marks) -> Op
     }
     // The record is from before the rotation, and the secret that came after it is lost. It must not become a public client.
     Some(Client { secret: Some(TokenHash::from_bytes(NO_SECRET)), previous_secret: None, ..client })
-}
-
-/// Keeps a new client; `false` where its id is taken. A record that its marks make none, as a store has it that went back in time, takes no
-/// id.
-pub async fn create(store: &dyn Store, site: &str, client: &Client) -> Result<bool, StoreError> {
-    if store.create_client(site, client).await? {
-        return Ok(true);
-    }
-    if store.client(site, &client.id).await?.is_some() {
-        return Ok(false);
-    }
-    store.delete_client(site, &client.id).await?;
-    store.create_client(site, client).await
 }
 
 /// No secret has this hash that anybody could find.

@@ -15,7 +15,7 @@ pub mod kept;
 pub mod ledger;
 pub mod link;
 pub mod log;
-pub mod marked;
+mod marked;
 pub mod origins;
 pub mod presence;
 mod record;
@@ -35,6 +35,8 @@ pub(crate) mod redis_server;
 #[cfg(test)]
 #[path = "../../tests/support/sentinel.rs"]
 pub(crate) mod redis_watched;
+#[cfg(test)]
+mod watched;
 
 use std::fmt;
 use std::sync::Arc;

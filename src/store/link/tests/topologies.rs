@@ -30,6 +30,7 @@ async fn issued_and_kept(servers: &Servers) {
     contract::every_rule(async || Arc::new(open(servers).await) as Arc<dyn Store>).await;
     contract::kept::every_rule(async || Arc::new(open(servers).await) as Arc<dyn Store>).await;
     contract::presence::every_rule(async || Arc::new(open(servers).await) as Arc<dyn Store>).await;
+    contract::revocations::every_rule(async || Arc::new(open(servers).await) as Arc<dyn Store>).await;
 }
 
 #[tokio::test]
