@@ -48,7 +48,6 @@ const FAREWELL_MAX: Duration = Duration::from_secs(1);
 
 /// Follows the logs of sites.
 pub struct Follower {
-    store: Arc<dyn Store>,
     cached: Arc<CachedStore>,
     period: Duration,
     /// Where its tasks run: a runtime that lives as long as the gateway.
@@ -74,7 +73,7 @@ impl Tasks {
 impl Follower {
     pub fn new(cached: Arc<CachedStore>, bound: Duration, runtime: Handle) -> Self {
         let period = (bound / READS_IN_BOUND).clamp(PERIOD_MIN, PERIOD_MAX);
-        Self { store: Arc::clone(cached.store()), cached, period, runtime, gateway: Gateway::here(), tasks: Mutex::default() }
+        Self { cached, period, runtime, gateway: Gateway::here(), tasks: Mutex::default() }
     }
 
     /// Follows a site from now on, if it is not followed already.
@@ -83,7 +82,7 @@ impl Follower {
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         tasks.entry(site).or_insert_with(|| {
             let following = Following::new(Arc::clone(&self.cached), site, name, self.gateway.clone());
-            let beating = beat(Arc::clone(&self.store), name.into(), self.gateway.clone());
+            let beating = beat(Arc::clone(self.cached.store()), name.into(), self.gateway.clone());
             Tasks {
                 site: name.into(),
                 following: self.runtime.spawn(following.run(self.period)).abort_handle(),
@@ -98,7 +97,7 @@ impl Follower {
         let told = async {
             for task in tasks.values() {
                 task.abort();
-                if let Err(error) = self.store.absent(&task.site, &self.gateway).await {
+                if let Err(error) = self.cached.store().absent(&task.site, &self.gateway).await {
                     debug!(site = &*task.site, %error, "the end of this gateway cannot be told; it counts as one that died");
                 }
             }
@@ -222,9 +221,8 @@ impl Following {
         if self.store.kind() == "embedded" {
             return;
         }
-        // Where nobody can be asked the first rounds fail as well, and whoever comes back is met as another server.
-        let others = self.store.gateways(&self.name).await.unwrap_or_default();
-        if others.iter().any(|seen| seen.gateway != self.gateway) {
+        let alone = self.store.gateways(&self.name).await.is_ok_and(|others| others.iter().all(|seen| seen.gateway == self.gateway));
+        if !alone {
             self.doubt = Doubt::Lost;
         }
     }

@@ -5,13 +5,12 @@ use std::sync::Arc;
 use redis::{Commands, Connection};
 use tokio::runtime::Handle;
 
-use crate::store::RedisUrl;
 use crate::store::cached::{CachedStore, SiteId};
 use crate::store::contract::{PATIENCE, redis as connect};
 use crate::store::follower::Follower;
 use crate::store::presence::{GATEWAYS_MAX, Gateway, KEPT, LIVE, PresenceStore};
 use crate::store::redis_server::RedisServer;
-use crate::store::{Backend, Settings};
+use crate::store::{Backend, RedisUrl, Settings};
 
 use super::*;
 
