@@ -418,9 +418,19 @@ impl Knowledge {
         let mut clients = self.clients();
         match client {
             Some(client) if client.enabled => {
-                let live = clients.enter(site, client, self.store.ledger().site(&site_name));
-                // Where it was forgotten meanwhile this answer vouches for nothing, and whoever waits for it asks again.
-                ticket.if_current(|| live.vouched.store(asked, Ordering::Release));
+                let known = clients.of_site.get(&site).and_then(|clients| clients.get(&id)).cloned();
+                let live = match (known, ticket.if_current(|| ())) {
+                    // It was forgotten meanwhile, so what is known by now may be newer than this answer. Where it is not, nothing vouches for
+                    // it, and whoever waits asks again.
+                    (Some(known), None) => known,
+                    (None, None) => clients.enter(site, client, self.store.ledger().site(&site_name)),
+                    // Whoever forgets it from here on waits for `clients`, and takes back that this answer vouches for it.
+                    (_, Some(())) => {
+                        let live = clients.enter(site, client, self.store.ledger().site(&site_name));
+                        live.vouched.store(asked, Ordering::Release);
+                        live
+                    }
+                };
                 Ok(Found::Live(live))
             }
             refused => {

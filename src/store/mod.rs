@@ -26,6 +26,8 @@ pub(crate) mod contract;
 #[cfg(test)]
 #[path = "../../tests/support/redis.rs"]
 pub(crate) mod redis_server;
+#[cfg(test)]
+mod watched;
 
 use std::fmt;
 use std::sync::Arc;
