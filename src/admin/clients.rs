@@ -208,10 +208,12 @@ impl Admin {
             ));
         }
         let secret = new_secret()?;
+        let mark = self.store.mark(&self.site(site)?.1.name, &[Subject::Secret(id)]).await?;
         let change = |client: &mut Client| match client.secret.replace(secret.hash()) {
             Some(hash) => {
-                // Never the second of an earlier rotation, so that the mark tells the two apart.
-                client.secret_since = Some(issue_at(now(), client.secret_since));
+                // Never the second of an earlier secret, so that the mark tells the two apart; the record may have forgotten some.
+                let earlier = mark.max(client.secret_since).max(Some(client.created));
+                client.secret_since = Some(issue_at(now(), earlier));
                 client.previous_secret = (overlap > 0).then(|| PreviousSecret { hash, until: now().plus(overlap) });
                 Ok(())
             }

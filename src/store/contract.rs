@@ -81,6 +81,7 @@ macro_rules! contract {
 
 mod export;
 mod kept;
+mod revocations;
 
 contract! {
     a_token_is_kept_as_it_was_put_until_it_is_replaced_or_deleted

@@ -33,6 +33,7 @@ use crate::oauth::client::Client;
 use crate::oauth::records::void;
 use crate::policy::time::Timestamp;
 use crate::policy::token::{TokenHash, TokenRecord};
+use crate::store::kept::Subject;
 use crate::store::ledger::Ledger;
 use crate::store::log::Entry;
 use crate::store::marked::{marked, subjects};
@@ -415,7 +416,8 @@ impl EmbeddedStore {
         let (site, id) = (site.to_owned(), Arc::clone(&client.id));
         self.write(client_name(&site, &id), move |transaction| {
             let mut clients = transaction.open_table(CLIENTS)?;
-            let there = clients.get((&*site, &*id))?.is_some();
+            let left_behind = !expected && deleted(transaction, &clients, &site, &id)?;
+            let there = clients.get((&*site, &*id))?.is_some() && !left_behind;
             if there == expected {
                 clients.insert((&*site, &*id), &*json)?;
                 revocations::append(transaction, &site, &Entry::Client { id: (*id).into() })?;
@@ -424,6 +426,18 @@ impl EmbeddedStore {
         })
         .await
     }
+}
+
+/// Whether the mark of a client has deleted it, and its record was left behind.
+fn deleted(
+    transaction: &WriteTransaction,
+    clients: &impl ReadableTable<(&'static str, &'static str), &'static [u8]>,
+    site: &str,
+    id: &str,
+) -> Result<bool, redb::Error> {
+    let mark = revocations::mark_of(transaction, site, Subject::Deleted(id))?;
+    let record = clients.get((site, id))?.and_then(|json| read_client(site, id, json.value()).ok());
+    Ok(record.is_some_and(|client| marked(client, [None, None, mark, None]).is_none()))
 }
 
 #[async_trait]

@@ -40,6 +40,7 @@ use crate::store::record::{
     EXPIRED_KEPT, check_credential, check_id, check_site, client_name, credential_name, read_client, read_token, token_name, write_client,
     write_token,
 };
+use crate::store::redis::kept::swap;
 use crate::store::{ClientStore, CredentialStore, RedisUrl, Store, StoreError, TokenStore, ended, wall_clock};
 
 /// The longest key prefix, in bytes.
@@ -121,6 +122,19 @@ impl RedisStore {
     /// After the change: whoever reads the entry and then looks the client up must find it changed.
     async fn announce_client(&self, site: &str, id: &str) -> Result<(), StoreError> {
         self.announce(site, &Entry::Client { id: id.into() }).await
+    }
+
+    /// Puts a client in the place of one that its mark has deleted, and whose record was left behind or came back.
+    async fn replace_deleted(&self, site: &str, client: &Client) -> Result<bool, StoreError> {
+        let (key, name) = (self.client_key(site, &client.id)?, || client_name(site, &client.id));
+        let json: Option<Vec<u8>> = self.read(&command("GET", &key), name).await?;
+        let Some(json) = json else { return Ok(false) };
+        // One that cannot be read is there until an operator has looked at it.
+        let Ok(before) = read_client(site, &client.id, &json) else { return Ok(false) };
+        if marked(before, of_one(&self.each_mark(site, &subjects(&client.id)).await?)).is_some() {
+            return Ok(false);
+        }
+        self.write(&swap(&key, &json, &write_client(site, client)?, None), name).await
     }
 
     /// The values of many keys, in their order. Single `GET`s in one pipeline: `MGET` cannot cross the slots of a Cluster.
@@ -257,7 +271,7 @@ impl ClientStore for RedisStore {
         let mut enter = command("SADD", &self.clients_key(site)?);
         enter.arg(&*client.id);
         self.write::<()>(&enter, name).await?;
-        let created = self.write::<Option<String>>(&set, name).await?.is_some();
+        let created = self.write::<Option<String>>(&set, name).await?.is_some() || self.replace_deleted(site, client).await?;
         // Again, for one who deletes the id's last holder at the same time: its `SREM` may have come between, but never comes after,
         // because the `DEL` that made room here follows it.
         self.write::<()>(&enter, name).await?;

@@ -52,6 +52,11 @@ pub(super) fn raise(transaction: &WriteTransaction, site: &str, field: &str, at:
     Ok(())
 }
 
+pub(super) fn mark_of(transaction: &WriteTransaction, site: &str, subject: Subject<'_>) -> Result<Option<Timestamp>, redb::Error> {
+    let mark = transaction.open_table(NOT_BEFORE)?.get((site, &*subject.field()))?.map(|mark| Timestamp::from_unix(mark.value()));
+    Ok(mark)
+}
+
 fn log_name(site: &str) -> String {
     format!("the revocation log of site {site}")
 }
@@ -206,3 +211,6 @@ impl RevocationStore for EmbeddedStore {
         Ok(SERVER.to_owned())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,11 +23,11 @@ use crate::store::redis::{RedisStore, cannot_change, cannot_read, command};
 use crate::store::{StoreError, wall_clock};
 
 /// KEYS: the marks, the log. ARGV: the second, the entries that the log keeps, how many fields are marked, these, and those that the new
-/// marks must come after. Gives the second.
+/// marks must come after. Gives the second. A mark that is no number gives way, in this and in the next: that is how it is mended.
 const REVOKE: &str = "\
 local at, count = tonumber(ARGV[1]), tonumber(ARGV[3])
 for i = 4 + count, #ARGV do
-  local mark = tonumber(redis.call('HGET', KEYS[1], ARGV[i]) or 0)
+  local mark = tonumber(redis.call('HGET', KEYS[1], ARGV[i]) or 0) or 0
   if mark >= at then at = mark + 1 end
 end
 local second = string.format('%.0f', at)
@@ -40,7 +40,7 @@ return second";
 /// KEYS: the marks, the log. ARGV: the entries that the log keeps, then fields and their marks in turn.
 const RAISE: &str = "\
 for i = 2, #ARGV, 2 do
-  local mark = tonumber(redis.call('HGET', KEYS[1], ARGV[i]) or -1)
+  local mark = tonumber(redis.call('HGET', KEYS[1], ARGV[i]) or -1) or -1
   if mark < tonumber(ARGV[i + 1]) then
     redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1])
     redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[1], '*', 'mark', ARGV[i], 'at', ARGV[i + 1])
@@ -224,3 +224,6 @@ impl RevocationStore for RedisStore {
         self.link.identity().await.map_err(StoreError)
     }
 }
+
+#[cfg(test)]
+mod tests;
