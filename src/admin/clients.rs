@@ -223,10 +223,12 @@ impl Admin {
             ));
         }
         let secret = new_secret()?;
+        let mark = self.store.mark(&self.site(site)?.1.name, &[Subject::Secret(id)]).await?;
         let change = |client: &mut Client| match client.secret.replace(secret.hash()) {
             Some(hash) => {
-                // Never the second of an earlier rotation, so that the mark tells the two apart.
-                client.secret_since = Some(issue_at(now(), Some(client.secret_since.unwrap_or(client.created))));
+                // Never the second of an earlier secret, so that the mark tells the two apart; the record may have forgotten some.
+                let earlier = mark.max(client.secret_since).max(Some(client.created));
+                client.secret_since = Some(issue_at(now(), earlier));
                 client.previous_secret = (overlap > 0).then(|| PreviousSecret { hash, until: now().plus(overlap) });
                 Ok(())
             }
@@ -277,9 +279,9 @@ impl Admin {
         if matches!(before, Ok(None)) {
             return Err(unknown_client(site, id));
         }
-        // A client that is created with this id later is no longer disabled. The mark before anything is gone, so that what fails can be tried again; and the client before its API key: one without its own
+        // The mark before anything is gone, so that what fails can be tried again; and the client before its API key: one without its own
         // would act as the site's.
-        self.void(&site.name, &[Subject::Client(id), Subject::Deleted(id), Subject::Enabled(id)], now()).await?;
+        self.void(&site.name, &[Subject::Client(id), Subject::Deleted(id)], now()).await?;
         let deleted = self.store.delete_client(&site.name, id).await;
         self.forget_client(place, id);
         if !deleted? {

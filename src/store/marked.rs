@@ -21,7 +21,8 @@ pub fn marked(client: Client, [disabled, enabled, deleted, secret]: Marks) -> Op
     if deleted.is_some_and(|mark| client.created <= mark) {
         return None;
     }
-    let enabled = client.enabled && disabled <= enabled;
+    // Until its deletion it was another client of the same id that was disabled.
+    let enabled = client.enabled && disabled <= enabled.max(deleted);
     let client = Client { enabled, ..client };
     let since = client.secret_since.unwrap_or(client.created);
     if client.public() || secret.is_none_or(|mark| since >= mark) {
@@ -68,6 +69,20 @@ mod tests {
             assert_eq!(marked(client(), marks).unwrap().enabled, lives, "{marks:?}");
             let off = Client { enabled: false, ..client() };
             assert!(!marked(off, marks).unwrap().enabled, "no mark enables a record that says otherwise");
+        }
+    }
+
+    #[test]
+    fn a_client_is_not_disabled_by_what_was_said_of_an_earlier_one_of_its_id() {
+        for (disabled, enabled, deleted, lives) in [
+            (at(5), None, at(6), true),
+            (at(5), at(4), at(6), true),
+            (at(7), at(4), at(6), false),
+            (at(7), at(8), at(6), true),
+            (at(7), None, at(6), false),
+        ] {
+            let marks = [disabled, enabled, deleted, None];
+            assert_eq!(marked(client(), marks).unwrap().enabled, lives, "{marks:?}");
         }
     }
 

@@ -52,8 +52,9 @@ impl Watched {
         Arc::new(Self { _directory: Some(directory), ..Self::watching(store) })
     }
 
-    pub fn over(store: Arc<dyn Store>) -> Arc<Self> {
-        Arc::new(Self::watching(store))
+    /// `server` is which server it is, to be changed by the test.
+    pub fn over(store: Arc<dyn Store>, server: &Arc<AtomicU64>) -> Arc<Self> {
+        Arc::new(Self { server: Arc::clone(server), ..Self::watching(store) })
     }
 
     fn watching(store: Arc<dyn Store>) -> Self {

@@ -265,6 +265,30 @@ async fn a_look_up_under_way_brings_back_nothing_that_was_revoked_meanwhile() {
 }
 
 #[tokio::test]
+async fn a_late_answer_about_a_client_takes_the_place_of_no_later_one() {
+    let store = Watched::with_token().await;
+    store.put_token("erp", &hash("b"), &token("crm", "read", Timestamp::from_unix(EXP))).await.unwrap();
+    let cached = cached(&store);
+    live(&cached, "a", Instant::now()).await;
+    cached.forget_client(SITE, "crm");
+    store.clients_gated.store(true, Ordering::Relaxed);
+    let early = tokio::spawn({
+        let cached = Arc::clone(&cached);
+        async move { live(&cached, "a", Instant::now()).await }
+    });
+    until(|| store.held.load(Ordering::Relaxed) == 1).await;
+    store.clients_gated.store(false, Ordering::Relaxed);
+    // What was read is changed, the change told, and looked up.
+    let rate = Some(ClientRate { requests: 5, seconds: 1, burst: 9 });
+    store.update_client("erp", &Client { rate, ..client("crm") }).await.unwrap();
+    cached.forget_client(SITE, "crm");
+    assert_eq!(live(&cached, "b", Instant::now()).await.client.client().rate, rate);
+    store.client_gate.add_permits(1);
+    assert_eq!(early.await.unwrap().client.client().rate, rate);
+    assert_eq!(live(&cached, "b", Instant::now()).await.client.client().rate, rate);
+}
+
+#[tokio::test]
 async fn a_disabled_or_deleted_client_ends_all_its_tokens_within_the_bound() {
     let store = Watched::with_token().await;
     let cached = cached(&store);

@@ -12,7 +12,6 @@ use crate::store::contract::{PATIENCE, client, hash, later, redis as connect, to
 use crate::store::kept::RevocationStore;
 use crate::store::ledger::Terms;
 use crate::store::log::ENTRIES_MAX;
-use crate::store::presence::PresenceStore;
 use crate::store::redis_server::RedisServer;
 use crate::store::watched::Watched;
 use crate::store::{Backend, Settings, TokenStore};
@@ -576,38 +575,4 @@ async fn a_follower_that_is_dropped_reads_no_more() {
     drop(follower);
     // Its task holds the cache, and the cache the store.
     until(async || Arc::strong_count(&store) == 1).await;
-}
-
-#[tokio::test]
-async fn a_wait_is_answered_when_everything_before_it_is_in_force() {
-    let store = Watched::new();
-    let mut gate = Gate::new(Arc::clone(&store) as Arc<dyn Store>, &settings(HOUR));
-    let answered = async |name: &str| store.acknowledged("erp", name).await.unwrap().len();
-    store.announce("erp", &Entry::Wait { name: "a".into() }).await.unwrap();
-    assert_eq!(gate.round().await, Round::Behind, "it has read the entry, and not yet asked again who answers");
-    assert_eq!(gate.following.unanswered, [Box::<str>::from("a")]);
-    gate.catch_up().await;
-    *store.refused.lock().unwrap() = Some("acknowledge");
-    for _ in 0..2 {
-        assert!(gate.following.answer().await.is_err());
-        assert_eq!(gate.round().await, Round::Complete, "that it cannot answer changes nothing for those who come with tokens");
-    }
-    assert_eq!(answered("a").await, 0);
-    *store.refused.lock().unwrap() = None;
-    store.announce("erp", &Entry::Wait { name: "b".into() }).await.unwrap();
-    gate.catch_up().await;
-    gate.following.answer().await.unwrap();
-    assert_eq!((answered("a").await, answered("b").await, gate.following.unanswered.len()), (1, 1, 0));
-
-    // The place is lost: what is read again is answered again, but not before the site is fresh.
-    let started_over = store.ledger().touch("erp").started_over;
-    store.server.fetch_add(1, Ordering::Relaxed);
-    assert_eq!(gate.round().await, Round::Behind);
-    assert_eq!(gate.round().await, Round::Waiting, "others write back what they know");
-    assert_eq!(gate.following.unanswered, ["a", "b"].map(Box::<str>::from));
-    assert_eq!(store.ledger().touch("erp").started_over, started_over + 1);
-    gate.settle();
-    gate.catch_up().await;
-    gate.following.answer().await.unwrap();
-    assert_eq!(answered("b").await, 1, "it is the same gateway");
 }

@@ -46,6 +46,8 @@ pub struct Token {
 pub struct App {
     /// Whether its tokens are let through, since when.
     pub states: Vec<(Act, bool)>,
+    /// Whether there is one of that id, where that is certain.
+    pub there: Option<bool>,
     pub changed: u64,
     pub sure: bool,
     /// Where that is certain.
@@ -62,7 +64,7 @@ pub struct Model {
 impl Model {
     pub fn new(apps: usize) -> Self {
         let never = (Act { number: 0, by: Some(0), stored: true }, false);
-        let app = App { states: vec![never], changed: 0, sure: true, secret: None };
+        let app = App { states: vec![never], there: Some(false), changed: 0, sure: true, secret: None };
         Self { acts: 0, tokens: Vec::new(), apps: vec![app; apps] }
     }
 
@@ -119,9 +121,12 @@ impl Model {
             token.sure &= token.issued <= acts && token.ended.len() == before;
         }
         for app in &mut self.apps {
+            let before = app.states.len();
             // What may have been done may be undone now.
             app.states.retain_mut(|(act, lives)| *lives && act.by.is_none() || remembered(act));
             if app.changed > acts {
+                // Its record may come back, but it was deleted all the same.
+                app.there = app.there.filter(|there| !there && app.states.len() == before);
                 (app.sure, app.secret) = (false, None);
             }
         }
