@@ -37,7 +37,6 @@ const PAGE: usize = 1_000;
 
 /// Follows the logs of sites.
 pub struct Follower {
-    store: Arc<dyn Store>,
     cached: Arc<CachedStore>,
     period: Duration,
     /// Where its tasks run: a runtime that lives as long as the gateway.
@@ -48,7 +47,7 @@ pub struct Follower {
 impl Follower {
     pub fn new(cached: Arc<CachedStore>, bound: Duration, runtime: Handle) -> Self {
         let period = (bound / READS_IN_BOUND).clamp(PERIOD_MIN, PERIOD_MAX);
-        Self { store: Arc::clone(cached.store()), cached, period, runtime, tasks: Mutex::default() }
+        Self { cached, period, runtime, tasks: Mutex::default() }
     }
 
     /// Follows a site from now on, if it is not followed already.
@@ -56,17 +55,7 @@ impl Follower {
         // Each change of the map is whole, whatever became of the thread that made it.
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         tasks.entry(site).or_insert_with(|| {
-            let following = Following {
-                store: Arc::clone(&self.store),
-                cached: Arc::clone(&self.cached),
-                site,
-                name: name.into(),
-                known: self.store.ledger().site(name),
-                place: None,
-                server: None,
-                forget: false,
-                settles_at: None,
-            };
+            let following = Following::new(Arc::clone(&self.cached), site, name);
             self.runtime.spawn(following.run(self.period)).abort_handle()
         });
     }
@@ -91,8 +80,8 @@ struct Following {
     place: Option<Logged>,
     /// Who answered for the log until there.
     server: Option<String>,
-    /// Whether what is cached comes from before the site was started over.
-    forget: bool,
+    /// Whether the store may have lost something, and the site is not yet started over for good.
+    lost: bool,
     /// Until then what is read does not make the site fresh.
     settles_at: Option<Instant>,
 }
@@ -101,52 +90,73 @@ struct Following {
 #[derive(Debug, PartialEq, Eq)]
 enum Round {
     Complete,
-    /// There is more to read, or to wait for.
+    /// There is more to read, at once.
     Behind,
+    /// There is nothing to do but to wait.
+    Waiting,
 }
 
 impl Following {
+    fn new(cached: Arc<CachedStore>, site: SiteId, name: &str) -> Self {
+        let store = Arc::clone(cached.store());
+        let known = store.ledger().site(name);
+        Self { store, cached, site, name: name.into(), known, place: None, server: None, lost: false, settles_at: None }
+    }
+
     async fn run(mut self, period: Duration) {
         let mut failing = false;
         loop {
-            let (started, sent) = (Instant::now(), self.store.ledger().now());
+            let started = Instant::now();
             let round = self.round().await;
             match &round {
-                Ok(Round::Complete) => self.known.read_completed(sent),
-                Ok(Round::Behind) => {}
                 Err(error) if !failing => {
                     warn!(site = &*self.name, %error, "the revocation log cannot be read; what is known counts no longer")
                 }
-                Err(_) => {}
-            }
-            if failing && round.is_ok() {
-                info!(site = &*self.name, "the revocation log is read again");
+                Ok(_) if failing => info!(site = &*self.name, "the revocation log is read again"),
+                _ => {}
             }
             failing = round.is_err();
-            sleep_until(started + period).await;
+            if !matches!(round, Ok(Round::Behind)) {
+                sleep_until(started + period).await;
+            }
         }
     }
 
-    /// Reads on, and notes what was read.
+    /// One round; what is known counts from when it was sent, if it is complete.
     async fn round(&mut self) -> Result<Round, StoreError> {
-        let Some(place) = self.place.clone() else { return self.start_over(false).await };
+        let sent = self.store.ledger().now();
+        let round = self.read_on().await?;
+        if round == Round::Complete {
+            self.known.read_completed(sent);
+        }
+        Ok(round)
+    }
+
+    /// Reads on, and notes what was read.
+    async fn read_on(&mut self) -> Result<Round, StoreError> {
+        let Some(place) = self.place.clone() else { return self.start_over().await };
         let Some(entries) = self.store.log(&self.name, Some(&place), PAGE).await? else {
             warn!(site = &*self.name, "the revocation log does not go on from where it was read; starting over");
-            return self.start_over(true).await;
+            self.lost = true;
+            return self.start_over().await;
         };
         // Asked after the read, so that it is this one that has answered, or an earlier one of which nothing is lost.
         let server = self.store.server(&self.name).await?;
         if self.server.as_ref() != Some(&server) {
             warn!(site = &*self.name, "another server answers for the revocation log, or the same was restarted; starting over");
-            return self.start_over(true).await;
+            self.lost = true;
+            return self.start_over().await;
         }
         let more = entries.len() == PAGE;
         self.note(entries).await?;
-        if more || self.settles_at.is_some_and(|at| Instant::now() < at) {
+        if more {
             return Ok(Round::Behind);
         }
+        if self.settles_at.is_some_and(|at| Instant::now() < at) {
+            return Ok(Round::Waiting);
+        }
         self.settles_at = None;
-        if std::mem::take(&mut self.forget) {
+        if std::mem::take(&mut self.lost) {
             self.cached.forget_site(self.site, &self.name);
             info!(site = &*self.name, "the revocation log is caught up with");
         }
@@ -154,15 +164,13 @@ impl Following {
     }
 
     /// Reads the whole log and all marks, and writes back what the store does not know. Where the store may have lost something, the others
-    /// get time to do the same.
-    async fn start_over(&mut self, lost: bool) -> Result<Round, StoreError> {
+    /// get time to do the same. Whatever of it fails, all of it is done again.
+    async fn start_over(&mut self) -> Result<Round, StoreError> {
         self.place = None;
-        self.forget |= lost;
-        self.settles_at = lost.then(|| Instant::now() + SETTLE).or(self.settles_at);
         let server = self.store.server(&self.name).await?;
         let mut place: Option<Logged> = None;
         loop {
-            let Some(entries) = self.store.log(&self.name, place.as_ref(), PAGE).await? else { return Ok(Round::Behind) };
+            let Some(entries) = self.store.log(&self.name, place.as_ref(), PAGE).await? else { return Ok(Round::Waiting) };
             let (last, full) = (entries.last().cloned(), entries.len() == PAGE);
             self.note(entries).await?;
             place = last.or(place);
@@ -184,8 +192,10 @@ impl Following {
             self.store.raise(&self.name, &lost_marks).await?;
             warn!(site = &*self.name, marks = lost_marks.len(), "the store had lost revocations; they are written back");
         }
-        if lost {
+        if self.lost {
             self.store.end_tokens(&self.name, &self.known.all_ended(wall_clock())).await?;
+            // From here on, because whatever went wrong until now may have kept the others from it as well.
+            self.settles_at = Some(Instant::now() + SETTLE);
         }
         self.server = Some(server);
         self.place = place;
@@ -228,3 +238,6 @@ impl Following {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
