@@ -380,6 +380,4 @@ impl Following {
 }
 
 #[cfg(test)]
-mod model;
-#[cfg(test)]
 mod tests;

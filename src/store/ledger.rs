@@ -18,13 +18,15 @@
 //!    answer comes, because [`SiteLedger::generation`] was taken before it was sent.
 //!
 //! That leaves a store that loses what it has acknowledged: a Redis that was restarted from older data, or a replica that was promoted
-//! before the write had reached it. It is another process, or has a log that does not go on from our place. Either is seen by the next
-//! read, which then does not complete: the follower starts over. It compares the marks, writes back what it knows and the store does not,
-//! and does not count as fresh for `SETTLE` after that, while the others write back what they know. What a gateway does not know at the
-//! time of the loss was revoked after its last completed read was sent; so until then it errs within the bound, by 2.
+//! before the write had reached it. It is another process, has another history (`master_replid`), or a log that does not go on from our
+//! place. Each is seen by the next read, which then does not complete: the follower starts over. It compares the marks, writes back what
+//! it knows and the store does not, and does not count as fresh for `SETTLE` after that, while the others write back what they know. What a
+//! gateway does not know at the time of the loss was revoked after its last completed read was sent; so until then it errs within the
+//! bound, by 2. A gateway that starts knows nothing, so it waits as long where others have followed the same log.
 //!
-//! What remains outside the claim: a write that Redis acknowledged and lost, and that no running gateway has read or made. `appendfsync
-//! always`, or `wait_replicas`, leaves no such write.
+//! What remains outside the claim: a write that Redis acknowledged and lost, where no gateway that has read or made it comes back to Redis
+//! within `SETTLE` of the others; `appendfsync always`, or `wait_replicas`, leaves no such write. And a master that is cut off from its fleet
+//! together with a gateway, where no sentinels are asked who the master is.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -142,7 +142,7 @@ fn wall_clock() -> Timestamp {
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub backend: Backend,
-    /// The longest that one look-up may take; then the store counts as unable to answer.
+    /// The longest that one question to the store may take; then it counts as unable to answer.
     pub lookup_timeout: Duration,
     /// Tokens that the cache keeps.
     pub cache_entries_max: u64,

@@ -1,5 +1,7 @@
 //! Followers, driven round by round where the order matters, and left to themselves where time does.
 
+mod model;
+
 use std::sync::atomic::Ordering;
 
 use redis::{Commands, Connection};

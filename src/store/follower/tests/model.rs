@@ -22,7 +22,7 @@ use crate::store::redis_server::RedisServer;
 use crate::store::{ClientStore, TokenStore};
 
 use self::world::{Place, World};
-use super::*;
+use super::super::*;
 
 const SITE: SiteId = SiteId(5);
 
@@ -31,18 +31,18 @@ const STEPS: usize = 60;
 
 #[test]
 fn an_embedded_store_that_is_asked_each_time_says_what_the_model_says() {
-    runs(400, |random| World::new(random, Place::file(false), 1));
+    runs(300, |random| World::new(random, Place::file(false), 1));
 }
 
 #[test]
 fn a_followed_embedded_store_lets_through_what_the_model_lets_through() {
-    runs(600, |random| World::new(random, Place::file(true), 1));
+    runs(500, |random| World::new(random, Place::file(true), 1));
 }
 
 #[test]
 fn gateways_on_one_redis_let_through_what_the_model_lets_through() {
     let server = RefCell::new(RedisServer::start());
-    runs(1_000, |random| World::new(random, Place::Redis { server: &server, killed: false }, 2));
+    runs(800, |random| World::new(random, Place::Redis { server: &server, killed: false }, 2));
 }
 
 #[test]
