@@ -21,14 +21,17 @@ use crate::upstream::credential::{ApiKey, forward};
 /// Clients whose key (or want of one) is remembered.
 const KEYS_MAX: u64 = 10_000;
 
+/// What each client shows; `None` where it has no key of its own.
+type Keys = Cache<(SiteId, Arc<str>), Option<HeaderValue>>;
+
 /// The API keys of clients, opened a moment ago. They lie sealed in the store.
 pub struct ClientKeys {
     store: Arc<dyn Store>,
     /// `None` where none can be opened.
     seal: Option<Arc<SealKey>>,
-    known: Cache<(SiteId, Arc<str>), Option<HeaderValue>>,
+    known: Keys,
     /// The same, for longer: what is shown while the store cannot be read, where the operator wants that.
-    last: Option<Cache<(SiteId, Arc<str>), Option<HeaderValue>>>,
+    last: Option<Keys>,
 }
 
 impl ClientKeys {

@@ -46,8 +46,7 @@ async fn mark(store: &Arc<dyn Store>, subject: Subject<'_>) -> Option<u64> {
 /// What the log has; all of it page by page, because a read has a time limit and a busy machine is slow.
 async fn log(store: &Arc<dyn Store>, from: Option<&Logged>, limit: usize) -> Option<Vec<Logged>> {
     let mut found = store.log("erp", from, limit.min(PAGE)).await.unwrap()?;
-    while limit == ALL {
-        let Some(last) = found.last() else { break };
+    while let Some(last) = found.last().filter(|_| limit == ALL) {
         let more = store.log("erp", Some(last), PAGE).await.unwrap()?;
         if more.is_empty() {
             break;
