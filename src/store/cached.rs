@@ -221,6 +221,11 @@ impl CachedStore {
     /// What the store says, or where it says nothing and the operator wants that, what was known a moment ago.
     async fn miss(&self, key: TokenKey, site_name: &str, now: Timestamp, at: u64, known: Option<Arc<Live>>) -> Result<Lookup, StoreError> {
         let knowledge = &self.knowledge;
+        // Nothing that the store says may be believed, and it will not be heard of in time: whoever waits for it waits for nothing.
+        if let Some(live) = known.as_ref().filter(|live| knowledge.lost(live, at) && knowledge.may_serve(live)) {
+            self.served_known.add();
+            return Ok(Lookup::Live(Arc::clone(live)));
+        }
         let record = known.clone().filter(|live| knowledge.record_counts(live, at));
         let failed = match knowledge.ask(key, site_name, now, at, record).await {
             Ok(answer) => return Ok(answer),
@@ -456,6 +461,12 @@ impl Knowledge {
             return asked != NEVER && age < self.bound;
         }
         asked != NEVER && age < self.review && read != NEVER && at.saturating_sub(read) < self.bound
+    }
+
+    /// Whether the follower has failed to read the log, and at `at` nothing counts that was known before.
+    fn lost(&self, live: &Live, at: u64) -> bool {
+        let site = &live.client.site;
+        site.lost() && !site.fresh(at, self.bound)
     }
 
     /// Whether a token that the store cannot be asked about may be let through all the same.

@@ -240,7 +240,7 @@ impl Following {
     /// One round; what is known counts from when it was sent, if it is complete.
     async fn round(&mut self) -> Result<Round, StoreError> {
         let sent = self.store.ledger().now();
-        let round = self.read_on().await?;
+        let round = self.read_on().await.inspect_err(|_| self.known.note_lost())?;
         if round == Round::Complete {
             self.known.read_completed(sent);
         }

@@ -29,7 +29,7 @@
 //! together with a gateway, where no sentinels are asked who the master is.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
@@ -164,6 +164,8 @@ pub struct SiteLedger {
     began: AtomicU64,
     /// When the last completed read of the log was sent; 0 for never.
     read_sent: AtomicU64,
+    /// Whether a read has failed since the last one that was complete.
+    lost: AtomicBool,
     /// How often the follower had to start over.
     started_over: AtomicU64,
     /// Rung at each completed read.
@@ -266,6 +268,7 @@ impl SiteLedger {
     /// A read of the log that was sent at `sent` is complete, and all that it told is noted.
     pub fn read_completed(&self, sent: u64) {
         self.read_sent.fetch_max(sent, Ordering::AcqRel);
+        self.lost.store(false, Ordering::Relaxed);
         self.news.notify_waiters();
     }
 
@@ -278,6 +281,16 @@ impl SiteLedger {
     /// When the last completed read was sent; 0 for never.
     pub fn read_sent(&self) -> u64 {
         self.read_sent.load(Ordering::Acquire)
+    }
+
+    /// The log could not be read.
+    pub fn note_lost(&self) {
+        self.lost.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the store is lost, as far as the follower can tell: a read has failed, and none was complete since.
+    pub fn lost(&self) -> bool {
+        self.lost.load(Ordering::Relaxed)
     }
 
     /// The follower starts over, because the store may have lost something.

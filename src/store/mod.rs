@@ -27,6 +27,9 @@ pub mod tokens;
 #[cfg(test)]
 pub(crate) mod contract;
 #[cfg(test)]
+#[path = "../../tests/support/alone.rs"]
+mod redis_alone;
+#[cfg(test)]
 #[path = "../../tests/support/cluster.rs"]
 pub(crate) mod redis_cluster;
 #[cfg(test)]

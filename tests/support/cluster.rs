@@ -16,12 +16,13 @@ pub struct RedisCluster {
 }
 
 impl RedisCluster {
-    pub fn start() -> Self {
-        Self::of(MASTERS)
+    /// With more options for each.
+    pub fn start(more: &[&str]) -> Self {
+        Self::of(MASTERS, more)
     }
 
-    pub fn start_with_replicas() -> Self {
-        Self::of(2 * MASTERS)
+    pub fn start_with_replicas(more: &[&str]) -> Self {
+        Self::of(2 * MASTERS, more)
     }
 
     pub fn urls(&self) -> Vec<String> {
@@ -44,11 +45,11 @@ impl RedisCluster {
         }
     }
 
-    fn of(count: usize) -> Self {
+    fn of(count: usize, more: &[&str]) -> Self {
         let options = || {
             let bus = free_port().to_string();
             let own = ["--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--cluster-port", &bus];
-            own.into_iter().chain(AT_ONCE).map(str::to_owned).collect()
+            own.into_iter().chain(AT_ONCE).chain(more.iter().copied()).map(str::to_owned).collect()
         };
         let servers: Vec<RedisServer> = (0..count).map(|_| RedisServer::with(options)).collect();
         for (number, server) in servers.iter().enumerate() {

@@ -470,6 +470,28 @@ async fn while_the_store_is_lost_what_was_known_counts_as_long_as_the_operator_w
 }
 
 #[tokio::test]
+async fn what_is_known_is_served_without_a_wait_for_a_store_that_is_lost() {
+    let store = Watched::with_token().await;
+    let settings = Settings { serve_known: Some(HOUR), ..settings(HOUR) };
+    let mut gate = Gate::new(Arc::clone(&store) as Arc<dyn Store>, &settings);
+    gate.catch_up().await;
+    assert!(gate.lives("a").await);
+    store.broken.store(true, Ordering::Relaxed);
+    gate.following.round().await.unwrap_err();
+    store.broken.store(false, Ordering::Relaxed);
+    let late = std::time::Instant::now() + HOUR;
+    let find = async |gate: &Gate| gate.cached.find_at(SITE, "erp", &hash("a"), wall_clock(), late).await.unwrap();
+    let asked = store.asked();
+    assert!(matches!(find(&gate).await, Lookup::Live(_)));
+    assert_eq!((store.asked(), gate.cached.served_known()), (asked, 1), "whatever it would say is not believed");
+    assert!(gate.lives("a").await, "within the bound it is known as ever");
+    gate.catch_up().await;
+    assert!(matches!(find(&gate).await, Lookup::Live(_)));
+    assert_ne!(store.asked(), asked, "now it is asked again");
+    assert_eq!(gate.cached.served_known(), 1);
+}
+
+#[tokio::test]
 async fn serving_what_is_known_needs_a_log_that_was_read() {
     let store = Watched::with_token().await;
     let settings = Settings { serve_known: Some(HOUR), ..settings(HOUR) };

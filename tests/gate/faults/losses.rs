@@ -24,7 +24,7 @@ fn a_stopped_redis() {
     stopped(Single::start());
 }
 
-fn killed(servers: impl Servers) {
+pub fn killed(servers: impl Servers) {
     let mut scene = Scene::begin(servers);
     assert!(scene.revoke(A, "single-0") && scene.revoke_leaver(B, 0) && scene.revoke_grant(A, 0));
     assert!(scene.rotate(A) && scene.disable(B));
@@ -61,7 +61,7 @@ fn emptied(servers: impl Servers) {
     scene.ends();
 }
 
-fn stopped(servers: impl Servers) {
+pub fn stopped(servers: impl Servers) {
     let mut scene = Scene::begin(servers);
     assert!(scene.revoke_leaver(A, 0) && scene.disable(A));
     scene.loses(&BOTH, |servers| servers.stop());

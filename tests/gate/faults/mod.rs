@@ -3,11 +3,13 @@
 //!
 //! `servers` is what can be done to a store, `fleet` two gates on one and an upstream that takes down when each request reached it, `load`
 //! the clients, `oracle` what must have held. A scenario (`losses`, `delays`, `rewinds`, `known`, `stampede`) is what happens, told in
-//! order; when it has ended, everything that clients and upstream saw is judged by what had been asked and told by then. `issuing` holds
-//! the OAuth endpoints to the same.
+//! order; when it has ended, everything that clients and upstream saw is judged by what had been asked and told by then. `cluster` and
+//! `sentinel` do the same to stores of several servers, where another may take the place of one. `issuing` holds the OAuth endpoints to
+//! the same.
 //!
 //! Where time passes in a scenario, it does because the contract speaks of time; everything else is waited for.
 
+mod cluster;
 mod delays;
 mod fleet;
 mod issuing;
@@ -17,6 +19,7 @@ mod losses;
 mod oracle;
 mod rewinds;
 mod scene;
+mod sentinel;
 mod servers;
 mod stampede;
 

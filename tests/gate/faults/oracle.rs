@@ -91,17 +91,29 @@ pub struct Outage {
     pub until: Option<Instant>,
     /// It was done then, and the time for the recovery runs.
     pub healed: Option<Instant>,
+    /// Whether the log could be read all the while: then tokens that are known go on.
+    pub followed: bool,
+    /// The tokens that could be looked up all the while, if the log could be read.
+    pub reached: Vec<usize>,
 }
 
 impl Outage {
     /// Whether `gate` may have been without its store at some time between the two, its recovery included.
-    fn touches(&self, gate: usize, sent: Instant, came: Instant) -> bool {
-        self.gates.contains(&gate) && came >= self.from - ALLOWANCE && self.healed.is_none_or(|healed| sent <= healed + RECOVERY_MAX)
+    fn touches(&self, token: usize, gate: usize, sent: Instant, came: Instant) -> bool {
+        let from = if self.spares(token) { self.until } else { Some(self.from) };
+        self.gates.contains(&gate)
+            && from.is_some_and(|from| came >= from - ALLOWANCE)
+            && self.healed.is_none_or(|healed| sent <= healed + RECOVERY_MAX)
     }
 
     /// Whether `gate` was without its store all the time between the two.
     fn covers(&self, gate: usize, sent: Instant, came: Instant) -> bool {
         self.gates.contains(&gate) && sent > self.from && self.until.is_none_or(|until| came < until)
+    }
+
+    /// Whether the token goes on until something is done to end the outage.
+    fn spares(&self, token: usize) -> bool {
+        self.followed && self.reached.contains(&token)
     }
 }
 
@@ -140,7 +152,7 @@ impl Story<'_> {
         let mut text = format!("{} of {} answers and {} arrivals:\n", wrong.len(), self.answers.len(), self.arrivals.len());
         for outage in self.outages {
             let at = |instant: Option<Instant>| instant.map(|instant| instant - self.began);
-            let Outage { gates, from, until, healed } = outage;
+            let Outage { gates, from, until, healed, .. } = outage;
             let _ = writeln!(
                 text,
                 "  (gates {gates:?} had no store from {:?} to {:?}, healed {:?})",
@@ -162,7 +174,7 @@ impl Story<'_> {
         if let Some(why) = fate.ended(at, self.patience) {
             return Some(format!("gate {gate} forwarded {} {why}", fate.name));
         }
-        let blind = |outage: &&Outage| outage.covers(gate, at - self.patience - ALLOWANCE, at);
+        let blind = |outage: &&Outage| !outage.followed && outage.covers(gate, at - self.patience - ALLOWANCE, at);
         let outage = self.outages.iter().find(blind)?;
         Some(format!("gate {gate} forwarded {} {:?} after it had lost its store", fate.name, at - outage.from))
     }
@@ -171,13 +183,15 @@ impl Story<'_> {
     fn answer(&self, answer: &Answer) -> Option<String> {
         let &Answer { token, gate, sent, came, status, retry_after } = answer;
         let fate = &self.fates[token];
+        // For as long as what it heard last counts, a gate may have noticed nothing: a master is believed until its sentinels are asked again.
+        let unknown = |outage: &Outage| outage.covers(gate, sent - BOUND, came) && !outage.reached.contains(&token);
         let wrong = match status {
             200 => return None,
             401 if !fate.may_be_refused(sent, came) => "401, and it is still stored",
-            401 if !fate.issued && self.outages.iter().any(|outage| outage.covers(gate, sent, came)) => "401, and nobody could know",
+            401 if !fate.issued && self.outages.iter().any(unknown) => "401, and nobody could know",
             401 => return None,
             503 if !retry_after => "503 without Retry-After",
-            503 if !self.outages.iter().any(|outage| outage.touches(gate, sent, came)) => "503, and nothing was wrong",
+            503 if !self.outages.iter().any(|outage| outage.touches(token, gate, sent, came)) => "503, and nothing was wrong",
             503 => return None,
             0 => "no answer at all",
             _ => "an answer that is none of 200, 401 and 503",
@@ -205,7 +219,8 @@ mod tests {
         };
         let ending = Call { asked: at(100), told: Some(at(110)) };
         let fates = [fate(true, &[(ending, None)]), fate(false, &[]), fate(true, &[])];
-        let outages = [Outage { gates: vec![0], from: at(200), until: Some(at(300)), healed: Some(at(301)) }];
+        let outages =
+            [Outage { gates: vec![0], from: at(200), until: Some(at(300)), healed: Some(at(301)), followed: false, reached: Vec::new() }];
         let story = Story { began, fates: &fates, outages: &outages, arrivals: &[], answers: &[], patience: BOUND };
         let arrivals = arrivals.iter().map(|&(token, gate, tenths)| story.arrival(&Arrival { token, gate, at: at(tenths) }).is_some());
         let answers = answers.iter().map(|&(token, gate, tenths, status, retry_after)| {
@@ -213,6 +228,33 @@ mod tests {
             story.answer(&answer).is_some()
         });
         arrivals.chain(answers).collect()
+    }
+
+    /// The log could be read all the while, and the records of the first two tokens.
+    #[test]
+    fn the_oracle_knows_what_a_part_of_the_store_costs() {
+        let began = Instant::now();
+        let at = |tenths: u32| began + SECOND * tenths / 10;
+        let outage =
+            Outage { gates: vec![0, 1], from: at(200), until: Some(at(300)), healed: Some(at(301)), followed: true, reached: vec![0, 1] };
+        let fate = |issued| Fate { name: "token".to_owned(), issued, expires: None, endings: Vec::new(), gone: None };
+        let fates = [fate(true), fate(false), fate(true), fate(false)];
+        let story = Story { began, fates: &fates, outages: &[outage], arrivals: &[], answers: &[], patience: BOUND };
+        for (token, tenths, status, right) in [
+            (0, 250, 200, true),
+            (0, 250, 503, false),
+            (0, 320, 503, true),
+            (1, 250, 401, true),
+            (2, 250, 200, true),
+            (2, 250, 503, true),
+            (2, 250, 401, false),
+            (3, 250, 401, false),
+            (3, 250, 503, true),
+        ] {
+            let answer = Answer { token, gate: 0, sent: at(tenths), came: at(tenths + 1), status, retry_after: true };
+            assert_eq!(story.answer(&answer).is_none(), right, "{token} at {tenths}: {status}");
+        }
+        assert!(story.arrival(&Arrival { token: 2, gate: 0, at: at(290) }).is_none(), "what is known goes on");
     }
 
     #[test]

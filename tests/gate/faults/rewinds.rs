@@ -61,7 +61,7 @@ fn old_data_without_a_restart_revives_nothing() {
 }
 
 /// Every kind of revocation, read by both gates before the store was lost.
-fn rewound(servers: impl Servers) {
+pub fn rewound(servers: impl Servers) {
     let mut scene = Scene::begin(servers);
     scene.saves(Servers::save);
     // The snapshot does not have it.
@@ -82,7 +82,7 @@ fn rewound(servers: impl Servers) {
 }
 
 /// Each revocation is made through one gate in the moment before the store is lost, so that the other has not read of it.
-fn half_known(servers: impl Servers) {
+pub fn half_known(servers: impl Servers) {
     let mut scene = Scene::begin(servers);
     scene.saves(Servers::save);
     assert!(scene.disable(A) && scene.rotate(B) && scene.delete(B) && scene.revoke(B, "single-1") && scene.revoke_leaver(B, 1));

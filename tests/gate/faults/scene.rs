@@ -11,11 +11,12 @@ use crate::support::{eventually, now};
 use super::fleet::{A, BOTH, Fleet};
 use super::load::{Answer, Load, RATE};
 use super::oracle::{Call, Fate, Outage, Story};
-use super::servers::{Data, Servers};
+use super::servers::{Data, Servers, client_keys, log_key};
 use super::{BOUND, RECOVERY_MAX};
 
-/// The clients: one that nothing happens to, and those that something does.
-pub const PLAIN: &str = "plain";
+/// The clients: one that nothing happens to, whose keys leave one node of a Cluster to be without them and the log; and those that something
+/// happens to.
+pub const PLAIN: &str = "quiet";
 pub const SWITCHED: &str = "switched";
 pub const ROTATED: &str = "rotated";
 pub const DELETED: &str = "deleted";
@@ -37,12 +38,20 @@ pub struct Scene<S> {
     /// By the number of the token.
     tokens: Vec<Token>,
     outages: Vec<Outage>,
-    saved: usize,
+    saved: Instant,
     patience: Duration,
+}
+
+/// A token that was issued and not shown yet.
+pub struct Stashed {
+    pub secret: String,
+    user: String,
+    stored: Instant,
 }
 
 struct Token {
     secret: String,
+    stored: Instant,
     client: &'static str,
     user: String,
     fate: Fate,
@@ -87,7 +96,7 @@ impl<S: Servers> Scene<S> {
         let began = Instant::now();
         let fleet = Fleet::start(servers, store);
         let load = Load::begin(BOTH.map(|gate| fleet.gates[gate].ready.behind_proxy[0]), rate);
-        let scene = Self { load, fleet, began, tokens: Vec::new(), outages: Vec::new(), saved: 0, patience };
+        let scene = Self { load, fleet, began, tokens: Vec::new(), outages: Vec::new(), saved: began, patience };
         CLIENTS.iter().for_each(|client| scene.register(client));
         scene
     }
@@ -96,6 +105,20 @@ impl<S: Servers> Scene<S> {
     pub fn register(&self, id: &str) {
         let made = self.made("/clients", &json!({"name": "App", "client_id": id, "scopes": "all"}));
         self.keep_secret(made["client_secret"].as_str().expect("a secret"));
+    }
+
+    /// A token of the first client that is shown to nobody yet.
+    pub fn stash(&self, user: &str) -> Stashed {
+        let made = self.made("/tokens", &json!({"client_id": PLAIN, "user": user, "scope": "read"}));
+        let secret = made["access_token"].as_str().expect("a token").to_owned();
+        self.keep_secret(&secret);
+        Stashed { secret, user: user.to_owned(), stored: Instant::now() }
+    }
+
+    pub fn show(&mut self, name: &str, stashed: Stashed) {
+        let Stashed { secret, user, stored } = stashed;
+        self.enter(name, secret, PLAIN, &user, true, None);
+        self.tokens.last_mut().expect("it was entered").stored = stored;
     }
 
     /// Issues a token and shows it from now on.
@@ -140,7 +163,7 @@ impl<S: Servers> Scene<S> {
         let fate = Fate { name: name.to_owned(), issued, expires, endings: Vec::new(), gone: None };
         let number = self.load.show(&secret);
         assert_eq!(number, self.tokens.len(), "tokens are shown in their order");
-        self.tokens.push(Token { secret, client, user: user.to_owned(), fate });
+        self.tokens.push(Token { secret, stored: Instant::now(), client, user: user.to_owned(), fate });
     }
 
     fn keep_secret(&self, secret: &str) {
@@ -212,7 +235,10 @@ impl<S: Servers> Scene<S> {
     /// From now on `gates` cannot ask the store.
     pub fn loses(&mut self, gates: &[usize], fault: impl FnOnce(&mut S)) {
         fault(&mut self.fleet.servers);
-        self.outages.push(Outage { gates: gates.to_vec(), from: Instant::now(), until: None, healed: None });
+        let from = Instant::now();
+        let reached = (0..self.tokens.len()).filter(|number| !self.is_struck(*number)).collect();
+        let followed = !self.fleet.servers.struck(&log_key());
+        self.outages.push(Outage { gates: gates.to_vec(), from, until: None, healed: None, followed, reached });
     }
 
     /// Ends the outage.
@@ -225,8 +251,9 @@ impl<S: Servers> Scene<S> {
 
     /// Takes down what the servers hold.
     pub fn saves<T>(&mut self, save: impl FnOnce(&mut S) -> T) -> T {
-        self.saved = self.tokens.len();
-        save(&mut self.fleet.servers)
+        let saved = save(&mut self.fleet.servers);
+        self.saved = Instant::now();
+        saved
     }
 
     /// Ends the outage of servers that were killed.
@@ -243,15 +270,24 @@ impl<S: Servers> Scene<S> {
     /// Ends the outage in any way that leaves the store with that.
     pub fn comes_back(&mut self, data: Data, remedy: impl FnOnce(&mut S)) {
         let gone = Instant::now();
-        let left = match data {
-            Data::Kept => self.tokens.len(),
-            Data::Lost => 0,
-            Data::Saved => self.saved,
-        };
         self.heals(remedy);
-        for token in &mut self.tokens[left..] {
-            token.fate.gone = Some(gone);
+        for token in &mut self.tokens {
+            let had = match data {
+                Data::Kept => true,
+                Data::Lost => false,
+                Data::Saved => token.stored <= self.saved,
+            };
+            if !had && self.fleet.servers.struck(&token_key(&token.secret)) {
+                token.fate.gone = Some(gone);
+            }
         }
+    }
+
+    /// Whether what is done to servers is done to a record that this token needs.
+    fn is_struck(&self, number: usize) -> bool {
+        let Token { secret, client, fate, .. } = &self.tokens[number];
+        let struck = |key: &str| self.fleet.servers.struck(key);
+        struck(&token_key(secret)) || (fate.issued && client_keys(client).iter().any(|key| struck(key)))
     }
 
     // --- what is waited for ---
@@ -291,6 +327,18 @@ impl<S: Servers> Scene<S> {
             for &gate in gates {
                 self.waits_for(&format!("{} gets 503 from gate {gate}", token.fate.name), |answer| {
                     (answer.token, answer.gate, answer.status) == (number, gate, 503) && answer.sent >= since
+                });
+            }
+        }
+    }
+
+    /// From now on each token whose name begins like that is answered so by both gates.
+    pub fn get(&self, name: &str, status: u16) {
+        let since = Instant::now();
+        for token in self.numbers(name) {
+            for gate in BOTH {
+                self.waits_for(&format!("{} gets {status} from gate {gate}", self.tokens[token].fate.name), |answer| {
+                    (answer.token, answer.gate, answer.status) == (token, gate, status) && answer.sent >= since
                 });
             }
         }

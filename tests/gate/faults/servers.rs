@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use crate::support::proxy::Proxy;
 use crate::support::redis::Redis;
+use crate::support::setup::SITE;
 
 /// What a store has when it comes back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,12 +15,22 @@ pub enum Data {
     Saved,
 }
 
+/// Where the log of the site is, and its marks.
+pub fn log_key() -> String {
+    format!("sg:{{{SITE}}}:revocations")
+}
+
+/// What a token needs besides its own record: its client, and the key that this may have to the site.
+pub fn client_keys(id: &str) -> [String; 2] {
+    ["client", "credential"].map(|kind| format!("sg:{SITE}:{kind}:{id}"))
+}
+
 pub trait Servers {
     /// The `[store]` section of a gate, as far as it says where the store is.
     fn section(&self, gate: usize) -> String;
     /// Writes a record in the public format, past the gates.
     fn put(&self, key: &str, record: &Value);
-    /// Ends every server without a word.
+    /// Ends them without a word.
     fn kill(&mut self);
     /// After [`Self::kill`]; returns when the servers answer.
     fn restart(&mut self, data: Data);
@@ -28,6 +39,10 @@ pub trait Servers {
     /// They stay, and answer nothing.
     fn stop(&self);
     fn cont(&self);
+    /// Whether what is done to them is done to the one that has this key.
+    fn struck(&self, _key: &str) -> bool {
+        true
+    }
 }
 
 /// One server, and a proxy before it for each gate.

@@ -13,6 +13,12 @@ pub mod http2;
 pub mod provider;
 pub mod proxy;
 pub mod redis;
+#[path = "../../support/cluster.rs"]
+pub mod redis_cluster;
+#[path = "../../support/redis.rs"]
+pub mod redis_server;
+#[path = "../../support/sentinel.rs"]
+pub mod redis_watched;
 pub mod setup;
 pub mod upstream;
 pub mod verdict;

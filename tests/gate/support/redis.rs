@@ -2,15 +2,15 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use redis::Commands;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::redis_server::free_port;
 use super::{DEADLINE, signal};
 
 pub struct Redis {
@@ -36,9 +36,8 @@ enum Disk {
 /// Where [`Redis::save`] leaves its snapshot, out of the server's sight.
 const SAVED: &str = "saved.rdb";
 
-/// Ports are tried from here to the foot of the range that the kernel hands out by itself, so that none is lost to an outgoing connection
-/// between the look and the start.
-const PORTS: std::ops::Range<u16> = 12_000..32_000;
+/// A port is free when it is chosen and may be taken when it is used.
+const PORTS_TRIED_MAX: usize = 10;
 
 impl Redis {
     pub fn start() -> Self {
@@ -52,7 +51,7 @@ impl Redis {
 
     fn keeping(disk: Disk) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        for _ in 0..PORTS.len() {
+        for _ in 0..PORTS_TRIED_MAX {
             let port = free_port();
             if let Some(child) = launch(&dir, port, disk) {
                 return Self { dir, port, child: Some(child), disk };
@@ -265,18 +264,4 @@ fn launch(dir: &TempDir, port: u16, disk: Disk) -> Option<Child> {
     }
     let _ = child.wait();
     None
-}
-
-/// A port that nobody listens on. Processes of a test run start at different places, so that they seldom meet.
-fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let range = PORTS.end - PORTS.start;
-    let start = u16::try_from(std::process::id() % u32::from(range)).expect("below a u16").wrapping_mul(7) % range;
-    loop {
-        let step = NEXT.fetch_add(1, Ordering::Relaxed) % range;
-        let port = PORTS.start + (start + step) % range;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
 }

@@ -70,7 +70,7 @@ async fn a_master_is_spoken_to_while_most_sentinels_name_it_and_then_the_next_on
 
 #[tokio::test]
 async fn a_node_of_a_cluster_that_hangs_costs_its_own_slots_only() {
-    let mut cluster = RedisCluster::start();
+    let mut cluster = RedisCluster::start(&[]);
     let link = Link::connect(&cluster_of(&cluster.urls(), Login::default()), BUDGET).await.unwrap();
     for key in KEYS {
         until(async || set(&link, key).await, Result::is_ok).await.unwrap();
@@ -105,7 +105,7 @@ async fn a_node_of_a_cluster_that_hangs_costs_its_own_slots_only() {
 
 #[tokio::test]
 async fn a_master_of_a_cluster_that_dies_is_followed_by_its_replica() {
-    let mut cluster = RedisCluster::start_with_replicas();
+    let mut cluster = RedisCluster::start_with_replicas(&[]);
     let servers = Servers { replicas: Replicas { wanted: 1, timeout: PATIENCE }, ..cluster_of(&cluster.urls(), Login::default()) };
     let link = Link::connect(&servers, BUDGET).await.unwrap();
     for key in KEYS {

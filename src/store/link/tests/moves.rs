@@ -24,7 +24,7 @@ async fn pipeline(link: &Link, keys: &[String]) -> Result<Vec<Option<String>>, S
 
 #[tokio::test]
 async fn a_slot_may_move_under_any_command() {
-    let cluster = RedisCluster::start();
+    let cluster = RedisCluster::start(&[]);
     let servers = Servers { replicas: Replicas { wanted: 0, timeout: PATIENCE }, ..cluster_of(&cluster.urls(), Login::default()) };
     let link = Link::connect(&servers, PATIENCE).await.unwrap();
     let keys: Vec<String> = (0..100).map(|number| format!("key {number}")).chain(["foo{bar}".to_owned(), KEY.to_owned()]).collect();
@@ -61,7 +61,7 @@ async fn a_slot_may_move_under_any_command() {
 
 #[tokio::test]
 async fn a_pipeline_fails_as_one_and_in_the_words_of_the_node() {
-    let cluster = RedisCluster::start();
+    let cluster = RedisCluster::start(&[]);
     let link = Link::connect(&cluster_of(&cluster.urls(), Login::default()), PATIENCE).await.unwrap();
     let push = |mut connection| async move { redis::cmd("LPUSH").arg("list").arg(1).query_async::<()>(&mut connection).await };
     link.ask(Repeat::Never, push).await.unwrap();
@@ -76,7 +76,7 @@ async fn a_pipeline_fails_as_one_and_in_the_words_of_the_node() {
 
 #[tokio::test]
 async fn an_export_goes_through_every_master() {
-    let cluster = RedisCluster::start();
+    let cluster = RedisCluster::start(&[]);
     let store = RedisStore::connect(cluster_of(&cluster.urls(), Login::default()), "sg", PATIENCE).await.unwrap();
     for number in 0..200 {
         store.create_client("erp", &contract::client(&format!("c{number}"))).await.unwrap();

@@ -51,7 +51,7 @@ async fn what_is_wrong_about_sentinels_is_told() {
 
 #[tokio::test]
 async fn what_is_wrong_about_a_cluster_is_told() {
-    let mut cluster = RedisCluster::start();
+    let mut cluster = RedisCluster::start(&[]);
     let urls = cluster.urls();
     refused(&cluster_of(&urls, wrong()), &["redis cluster", "does not let this user in", "check user and password"]).await;
     refused(&cluster_of(&["redis://127.0.0.1:1".to_owned()], Login::default()), &["127.0.0.1:1 cannot be reached"]).await;

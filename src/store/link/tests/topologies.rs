@@ -35,7 +35,7 @@ async fn issued_and_kept(servers: &Servers) {
 
 #[tokio::test]
 async fn a_cluster_is_a_store() {
-    let cluster = RedisCluster::start();
+    let cluster = RedisCluster::start(&[]);
     contract_holds(&cluster_of(&cluster.urls(), Login::default())).await;
 }
 
@@ -94,7 +94,7 @@ async fn the_user_of_deploy_may_do_all_that_a_store_does_and_no_more() {
 
 #[tokio::test]
 async fn a_cluster_is_a_store_for_the_user_of_deploy() {
-    let cluster = RedisCluster::start();
+    let cluster = RedisCluster::start(&[]);
     for server in &cluster.servers {
         admit(server.port(), USERS);
     }
