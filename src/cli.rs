@@ -1,6 +1,7 @@
 //! The command line: what can be asked, and the exit code of the answer.
 //!
-//! 0 is fine, 1 failed, 2 wrong usage (`clap` says so itself), 78 a bad config (`EX_CONFIG` of sysexits.h, which service managers know).
+//! 0 is fine, 1 failed, 2 wrong usage (`clap` says so itself), 3 done though not every gateway has said that it has applied it, 78 a bad
+//! config (`EX_CONFIG` of sysexits.h, which service managers know).
 //! Answers go to standard output, everything else to standard error.
 
 mod administer;
@@ -12,6 +13,7 @@ mod grant;
 mod input;
 mod keep;
 mod token;
+mod wait;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -39,6 +41,8 @@ const CONFIG_VARIABLE: &str = "SCOPEGATE_CONFIG";
 
 const EXIT_FAILED: u8 = 1;
 const EXIT_USAGE: u8 = 2;
+/// `--wait` in vain; what was asked for is done.
+const EXIT_UNCONFIRMED: u8 = 3;
 const EXIT_CONFIG: u8 = 78;
 
 /// Reads the command line, does what it says and tells the process's exit code.
@@ -70,7 +74,7 @@ pub fn run() -> ExitCode {
 #[command(
     name = "scopegate",
     version,
-    after_help = "Examples:\n  scopegate demo                          see it work, with nothing else installed\n  scopegate check --config gate.toml      every mistake of a config, with its line and remedy\n  scopegate explain DELETE /api/resource/Lead/L-1 --scope read\n\nExit codes: 0 fine, 1 failed, 2 usage, 78 bad config."
+    after_help = "Examples:\n  scopegate demo                          see it work, with nothing else installed\n  scopegate check --config gate.toml      every mistake of a config, with its line and remedy\n  scopegate explain DELETE /api/resource/Lead/L-1 --scope read\n\nExit codes: 0 fine, 1 failed, 2 usage, 3 done, but --wait was in vain, 78 bad config."
 )]
 struct Cli {
     #[command(subcommand)]

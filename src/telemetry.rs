@@ -68,12 +68,21 @@ impl WorkerCounters {
     }
 }
 
+/// What a number is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Counter,
+    Gauge,
+    /// A gauge that is read in milliseconds and told in seconds.
+    Seconds,
+}
+
 /// One number that somebody else keeps, read when it is asked for.
 #[derive(Clone, Debug)]
 pub struct Reading {
     pub name: &'static str,
     pub help: &'static str,
-    pub counter: bool,
+    pub kind: Kind,
     /// Label names and values, and what they count.
     pub values: Vec<(Vec<(&'static str, String)>, u64)>,
 }
@@ -132,11 +141,15 @@ impl Collector for Metrics {
         self.histogram(&mut encoder, "gate_seconds", "Time of a request less the upstream's part of it", |worker| &worker.gate)?;
         self.histogram(&mut encoder, "upstream_seconds", "Time until an upstream began to answer", |worker| &worker.upstream)?;
         for reading in (self.readings)() {
-            let kind = if reading.counter { MetricType::Counter } else { MetricType::Gauge };
+            let kind = match reading.kind {
+                Kind::Counter => MetricType::Counter,
+                Kind::Gauge | Kind::Seconds => MetricType::Gauge,
+            };
             let mut family = encoder.encode_descriptor(reading.name, reading.help, None, kind)?;
-            let encode = |value: u64, cell: MetricEncoder<'_>| match reading.counter {
-                true => ConstCounter::new(value).encode(cell),
-                false => ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX)).encode(cell),
+            let encode = |value: u64, cell: MetricEncoder<'_>| match reading.kind {
+                Kind::Counter => ConstCounter::new(value).encode(cell),
+                Kind::Gauge => ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX)).encode(cell),
+                Kind::Seconds => ConstGauge::new(value as f64 / 1e3).encode(cell),
             };
             match reading.values.as_slice() {
                 // An empty set of labels would be written as `{}`.
@@ -217,9 +230,16 @@ mod tests {
             worker.count(200, "ok", "served", Duration::from_micros(1200), Some(Duration::from_micros(1100)));
         }
         workers[0].count(403, "insufficient_scope", "refused", Duration::from_micros(60), None);
-        let reading = || Reading { name: "connections_open", help: "Connections", counter: false, values: vec![(Vec::new(), 7)] };
+        let reading = |name, kind, value| Reading { name, help: "Of a test", kind, values: vec![(Vec::new(), value)] };
+        let readings = move || {
+            vec![
+                reading("connections_open", Kind::Gauge, 7),
+                reading("log_age_seconds", Kind::Seconds, 1_250),
+                reading("served_known", Kind::Counter, 3),
+            ]
+        };
         let mut registry = Registry::with_prefix("scopegate");
-        registry.register_collector(Box::new(Metrics::new(workers, Box::new(move || vec![reading()]))));
+        registry.register_collector(Box::new(Metrics::new(workers, Box::new(readings))));
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).expect("text is written");
         for line in [
@@ -229,6 +249,8 @@ mod tests {
             "scopegate_upstream_seconds_count 2",
             "scopegate_upstream_seconds_bucket{le=\"+Inf\"} 2",
             "scopegate_connections_open 7",
+            "scopegate_log_age_seconds 1.25",
+            "scopegate_served_known_total 3",
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n---\n{text}");
         }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use tracing::info;
 
 use crate::admin::error::{AdminError, Code};
-use crate::admin::message::{ClientChange, ClientList, ClientView, ClientWithSecret, DeletedClient, NewClient, Own, Rotation, SecretText};
+use crate::admin::message::{
+    ClientChange, ClientList, ClientView, ClientWithSecret, DeletedClient, NewClient, Own, RevokedClient, Rotation, SecretText,
+};
 use crate::admin::operations::{Admin, Site, fill, new_secret, now};
 use crate::admin::tokens::user;
 use crate::admin::{flow, scopes};
@@ -16,7 +18,7 @@ use crate::policy::scope::Scopes;
 use crate::policy::time::Timestamp;
 use crate::store::cached::SiteId;
 use crate::store::kept::Subject;
-use crate::store::{marked, origins};
+use crate::store::{StoreError, origins};
 use crate::upstream::credential::ApiKey;
 
 /// Characters of an id that is not chosen: 36 to the power of 20 is beyond meeting by chance.
@@ -34,6 +36,9 @@ const NAME_MAX: usize = 140;
 
 /// The longest that a secret counts after it was rotated away, in seconds: 30 days.
 const OVERLAP_MAX: u64 = 30 * 86_400;
+
+/// How often a client is switched on or off before it is said that others do the same.
+const SWITCH_ATTEMPTS_MAX: usize = 4;
 
 /// The longest time that a rate is counted over, in seconds.
 const RATE_SECONDS_MAX: u32 = 86_400;
@@ -58,15 +63,16 @@ impl Admin {
             skip_consent: new.skip_consent,
             origins: flow::origins(&new.origins)?,
             user: new.user.as_deref().map(user).transpose()?.map(Into::into),
-            ..Client::new(&id, &name(&new.name)?, scopes, self.first_second(site, &id).await?)
+            ..Client::new(&id, &name(&new.name)?, scopes, now())
         };
         flow::fill_grant_types(&mut client);
         flow::check(&client, &self.rules().scopes)?;
 
         let _alone = self.changes.lock().await;
+        client.created = self.first_second(site, &id).await?;
         // Disabled until its credential is settled: what an earlier client of that id had must not be what this one acts as, and
         // whatever fails on the way leaves a client that is let through nowhere.
-        if !marked::create(&*self.store, &site.name, &client).await? {
+        if !self.store.create_client(&site.name, &client).await? {
             let message = format!("client `{}` is there already; choose another --id, or delete it first", client.id);
             return Err(AdminError::new(Code::ClientTaken, message));
         }
@@ -180,21 +186,30 @@ impl Admin {
     /// The mark is what disables it, in one write; the record says the same for whoever reads records. So the mark comes first where it takes
     /// away, and last where it gives back: whatever fails between, the client is disabled.
     async fn switch(&self, site: &str, id: &str, enabled: bool) -> Result<ClientView, AdminError> {
-        let (_, ref found) = self.site(site)?;
-        self.known_client(found, id).await?;
+        let (place, ref site) = self.site(site)?;
+        let _alone = self.changes.lock().await;
+        self.known_client(site, id).await?;
         if !enabled {
-            self.store.revoke(&found.name, &[Subject::Disabled(id)], now()).await?;
+            self.store.revoke(&site.name, &[Subject::Disabled(id)], now()).await?;
         }
-        let switch = |client: &mut Client| {
-            client.enabled = enabled;
-            Ok(())
-        };
-        let client = self.change_client(site, id, switch).await?;
-        if enabled {
-            self.store.revoke(&found.name, &[Subject::Enabled(id)], now()).await?;
+        for _ in 0..SWITCH_ATTEMPTS_MAX {
+            let switch = |client: &mut Client| {
+                client.enabled = enabled;
+                Ok(())
+            };
+            self.change_alone((place, site), id, switch).await?;
+            if enabled {
+                self.store.revoke(&site.name, &[Subject::Enabled(id)], now()).await?;
+                self.forget_client(place, id);
+            }
+            // Through another gateway the record may have been written back as it was a moment ago.
+            let client = self.known_client(site, id).await?;
+            if client.enabled == enabled {
+                info!(site = &*site.name, client = id, enabled, "client switched");
+                return Ok(ClientView::of(&client, now()));
+            }
         }
-        info!(site, client = id, enabled, "client switched");
-        Ok(ClientView::of(&client, now()))
+        Err(StoreError(format!("client {id} of site {} is changed by others all the time; try again", site.name)).into())
     }
 
     /// A new secret for the client. The one before is worth nothing from now on, or from the end of the overlap; one before that, at once.
@@ -208,10 +223,12 @@ impl Admin {
             ));
         }
         let secret = new_secret()?;
+        let mark = self.store.mark(&self.site(site)?.1.name, &[Subject::Secret(id)]).await?;
         let change = |client: &mut Client| match client.secret.replace(secret.hash()) {
             Some(hash) => {
-                // Never the second of an earlier rotation, so that the mark tells the two apart.
-                client.secret_since = Some(issue_at(now(), client.secret_since));
+                // Never the second of an earlier secret, so that the mark tells the two apart; the record may have forgotten some.
+                let earlier = mark.max(client.secret_since).max(Some(client.created));
+                client.secret_since = Some(issue_at(now(), earlier));
                 client.previous_secret = (overlap > 0).then(|| PreviousSecret { hash, until: now().plus(overlap) });
                 Ok(())
             }
@@ -242,6 +259,15 @@ impl Admin {
             info!(site, client = &*client.id, "tokens and grants of the client revoked");
         }
         Ok(())
+    }
+
+    /// Voids everything of a client that was issued until now. Its secret stays, and its users may let it in again.
+    pub async fn revoke_client(&self, site: &str, id: &str) -> Result<RevokedClient, AdminError> {
+        let (_, ref site) = self.site(site)?;
+        self.known_client(site, id).await?;
+        self.void(&site.name, &[Subject::Client(id)], now()).await?;
+        info!(site = &*site.name, client = id, "tokens and grants of the client revoked");
+        Ok(RevokedClient { client_id: id.to_owned(), revoked: true })
     }
 
     /// Its tokens and grants are worth nothing from now on, whatever is created under its id later.
@@ -279,6 +305,16 @@ impl Admin {
     ) -> Result<Client, AdminError> {
         let (place, ref site) = self.site(site)?;
         let _alone = self.changes.lock().await;
+        self.change_alone((place, site), id, change).await
+    }
+
+    /// The same for who holds the lock.
+    async fn change_alone(
+        &self,
+        (place, site): (SiteId, &Site),
+        id: &str,
+        change: impl FnOnce(&mut Client) -> Result<(), AdminError>,
+    ) -> Result<Client, AdminError> {
         let mut client = self.known_client(site, id).await?;
         change(&mut client)?;
         let updated = self.store.update_client(&site.name, &client).await;

@@ -11,8 +11,8 @@ use tokio::net::UnixStream;
 
 use crate::admin::error::{AdminError, Code};
 use crate::admin::message::{
-    ClientChange, ClientList, ClientView, ClientWithSecret, DeletedClient, GrantList, GrantListQuery, GrantView, IssuedToken, NewClient,
-    NewToken, RevokedToken, RevokedUser, Rotation, TokenList, TokenListQuery, TokenRef, TokenView,
+    Applied, ClientChange, ClientList, ClientView, ClientWithSecret, DeletedClient, GrantList, GrantListQuery, GrantView, IssuedToken,
+    NewClient, NewToken, RevokedClient, RevokedToken, RevokedUser, Rotation, TokenList, TokenListQuery, TokenRef, TokenView, Wait,
 };
 use crate::admin::operations::{Admin, Rules};
 use crate::admin::remote::Remote;
@@ -104,6 +104,13 @@ impl Door {
         }
     }
 
+    pub async fn revoke_client(&self, site: &str, id: &str) -> Result<RevokedClient, AdminError> {
+        match self {
+            Self::Remote(gate) => gate.revoke_client(site, id).await,
+            Self::Local(admin) => admin.revoke_client(site, id).await,
+        }
+    }
+
     pub async fn tokens(&self, site: &str, query: &TokenListQuery) -> Result<TokenList, AdminError> {
         match self {
             Self::Remote(gate) => gate.tokens(site, query).await,
@@ -157,6 +164,13 @@ impl Door {
         match self {
             Self::Remote(gate) => gate.revoke_user(site, user).await,
             Self::Local(admin) => admin.revoke_user(site, user).await,
+        }
+    }
+
+    pub async fn wait(&self, site: &str, wait: Wait) -> Result<Applied, AdminError> {
+        match self {
+            Self::Remote(gate) => gate.wait(site, wait).await,
+            Self::Local(admin) => admin.wait(site, wait).await,
         }
     }
 }

@@ -4,12 +4,13 @@
 //! GET    /v1/status
 //! GET    /v1/sites/{site}/clients                         POST the same: create
 //! GET    /v1/sites/{site}/clients/{id}                    PATCH, DELETE the same
-//! POST   /v1/sites/{site}/clients/{id}/disable            enable, rotate-secret
+//! POST   /v1/sites/{site}/clients/{id}/disable            enable, rotate-secret, revoke-tokens
 //! GET    /v1/sites/{site}/tokens?client=ID&limit=N        POST the same: issue or register
 //! POST   /v1/sites/{site}/tokens/inspect                  revoke; a token never stands in a target
 //! GET    /v1/sites/{site}/grants?client=ID&user=USER      either or both
 //! GET    /v1/sites/{site}/grants/{id}                     POST {id}/revoke
 //! POST   /v1/sites/{site}/users/revoke                    {"user": USER}
+//! POST   /v1/sites/{site}/wait                            {"limit": SECONDS}: until every gateway has applied what was revoked until now
 //! GET    /v1/store/export                                 everything that the embedded store holds: `passage`
 //! ```
 //!
@@ -18,7 +19,7 @@
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::body::Body as AnswerBody;
@@ -40,11 +41,12 @@ use tokio::time::{sleep, timeout};
 
 use crate::admin::error::{AdminError, Code};
 use crate::admin::message::{
-    ClientList, ClientView, ClientWithSecret, DeletedClient, GrantList, GrantListQuery, GrantView, IssuedToken, NewClient, RevokedToken,
-    RevokedUser, Rotation, TokenList, TokenListQuery, TokenView, UserRef,
+    Applied, ClientList, ClientView, ClientWithSecret, DeletedClient, GrantList, GrantListQuery, GrantView, IssuedToken, NewClient,
+    RevokedClient, RevokedToken, RevokedUser, Rotation, TokenList, TokenListQuery, TokenView, UserRef, Wait,
 };
 use crate::admin::operations::Admin;
 use crate::admin::passage::Passage;
+use crate::admin::wait::LIMIT_MAX;
 
 /// Bytes of a request body: the longest scopes, and room.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -57,6 +59,9 @@ const EXCHANGE_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// Time for an export, in which a file of tens of gigabytes goes through; the gate's end does not wait for it.
 const EXPORT_TIME_MAX: Duration = Duration::from_secs(3600);
+
+/// Time for a wait, beyond that of any exchange.
+const WAIT_TIME_MAX: Duration = Duration::from_secs(LIMIT_MAX);
 
 /// Pause after a failed accept, so that too many open files do not become a busy loop.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -88,15 +93,21 @@ pub async fn serve(listener: UnixListener, admin: Arc<Admin>, stop: impl Future<
     while connections.join_next().await.is_some() {}
 }
 
-/// Whether an exchange is one that may take long.
+/// The seconds that an exchange may take beyond those that every one may.
 #[derive(Clone, Default)]
-struct Patience(Arc<AtomicBool>);
+struct Patience(Arc<AtomicU64>);
+
+impl Patience {
+    fn grant(&self, time: Duration) {
+        self.0.store(time.as_secs(), Ordering::Relaxed);
+    }
+}
 
 /// Gives `exchange` its time. How it ended is the peer's business.
 async fn within<T>(patience: Patience, exchange: impl Future<Output = T>) {
     let mut exchange = pin!(exchange);
-    if timeout(EXCHANGE_TIME_MAX, &mut exchange).await.is_err() && patience.0.load(Ordering::Relaxed) {
-        drop(timeout(EXPORT_TIME_MAX, exchange).await);
+    if timeout(EXCHANGE_TIME_MAX, &mut exchange).await.is_err() {
+        drop(timeout(Duration::from_secs(patience.0.load(Ordering::Relaxed)), exchange).await);
     }
 }
 
@@ -108,6 +119,7 @@ pub fn router(admin: Arc<Admin>) -> Router {
         .route("/v1/sites/{site}/clients/{id}/disable", post(disable_client))
         .route("/v1/sites/{site}/clients/{id}/enable", post(enable_client))
         .route("/v1/sites/{site}/clients/{id}/rotate-secret", post(rotate_secret))
+        .route("/v1/sites/{site}/clients/{id}/revoke-tokens", post(revoke_client))
         .route("/v1/sites/{site}/tokens", get(tokens).post(issue_token))
         .route("/v1/sites/{site}/tokens/inspect", post(inspect_token))
         .route("/v1/sites/{site}/tokens/revoke", post(revoke_token))
@@ -115,6 +127,7 @@ pub fn router(admin: Arc<Admin>) -> Router {
         .route("/v1/sites/{site}/grants/{id}", get(grant))
         .route("/v1/sites/{site}/grants/{id}/revoke", post(revoke_grant))
         .route("/v1/sites/{site}/users/revoke", post(revoke_user))
+        .route("/v1/sites/{site}/wait", post(wait))
         .route("/v1/store/export", get(export))
         .fallback(no_route)
         .method_not_allowed_fallback(no_route)
@@ -167,6 +180,10 @@ async fn rotate_secret(State(admin): Asked, Path((site, id)): OfSite, body: Body
     admin.rotate_secret(&site, &id, rotation).await.map(Json)
 }
 
+async fn revoke_client(State(admin): Asked, Path((site, id)): OfSite) -> Answer<RevokedClient> {
+    admin.revoke_client(&site, &id).await.map(Json)
+}
+
 async fn tokens(State(admin): Asked, Path(site): Path<String>, query: Result<Query<TokenListQuery>, QueryRejection>) -> Answer<TokenList> {
     let Query(query) = query.map_err(|error| AdminError::new(Code::RequestInvalid, error.body_text()))?;
     admin.tokens(&site, &query).await.map(Json)
@@ -202,10 +219,18 @@ async fn revoke_user(State(admin): Asked, Path(site): Path<String>, body: Body) 
     admin.revoke_user(&site, &user).await.map(Json)
 }
 
+async fn wait(State(admin): Asked, Path(site): Path<String>, patience: Option<Extension<Patience>>, body: Body) -> Answer<Applied> {
+    let wait = if body.as_ref().is_ok_and(Bytes::is_empty) { Wait::default() } else { read(body)? };
+    if let Some(Extension(patience)) = patience {
+        patience.grant(WAIT_TIME_MAX);
+    }
+    admin.wait(&site, wait).await.map(Json)
+}
+
 async fn export(State(admin): Asked, patience: Option<Extension<Patience>>) -> Result<Response, AdminError> {
     let store = admin.portable_store()?;
     if let Some(Extension(patience)) = patience {
-        patience.0.store(true, Ordering::Relaxed);
+        patience.grant(EXPORT_TIME_MAX);
     }
     Ok(Response::new(AnswerBody::new(Passage::begin(store))))
 }

@@ -399,6 +399,52 @@ pub struct UserRef {
     pub user: String,
 }
 
+/// How long to wait until every gateway has applied what was revoked, in seconds.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Wait {
+    pub limit: u64,
+}
+
+impl Default for Wait {
+    fn default() -> Self {
+        Self { limit: 10 }
+    }
+}
+
+/// Who has applied what was revoked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Applied {
+    /// Those that follow the site's log.
+    pub gateways: usize,
+    /// Those of them that have applied it.
+    pub applied: usize,
+    /// Until the last of them had, or the time was up.
+    pub took_ms: u64,
+    /// Those that did not say so within the time.
+    pub silent: Vec<SilentGateway>,
+}
+
+impl Applied {
+    /// Whether that is everybody. Where there is nobody it is not: what was meant to be revoked may be in another store.
+    pub const fn by_all(&self) -> bool {
+        self.gateways > 0 && self.silent.is_empty()
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SilentGateway {
+    /// `<host>:<process id>`.
+    pub gateway: String,
+    pub last_seen_ms: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevokedClient {
+    pub client_id: String,
+    pub revoked: bool,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RevokedUser {
     pub user: String,

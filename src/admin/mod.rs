@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! terminal, cli -> door -> remote -> (socket) -> http \
-//!                      -> (no gate runs)               > operations: clients, tokens, grants -> store, cache
+//!                      -> (no gate runs)               > operations: clients, tokens, grants, wait -> store, cache
 //! ```
 //!
 //! `moving` is about the store as a whole: a running gate hands it out through the socket by `passage`, and the command does the rest.
@@ -30,6 +30,7 @@ pub mod operations;
 mod passage;
 mod scopes;
 mod tokens;
+pub mod wait;
 
 #[cfg(test)]
 mod tests;

@@ -224,7 +224,9 @@ pub async fn copy_to(
     let (from, to) = (named(settings), named(target));
     let same = match (&settings.backend, &target.backend) {
         (Backend::Embedded { path: one }, Backend::Embedded { path: other }) => same_file(one, other),
-        (Backend::Redis { url: one, prefix }, Backend::Redis { url: other, prefix: below }) => one == other && prefix == below,
+        (Backend::Redis { servers: one, prefix }, Backend::Redis { servers: other, prefix: below }) => {
+            one.topology == other.topology && prefix == below
+        }
         (Backend::Embedded { .. }, Backend::Redis { .. }) | (Backend::Redis { .. }, Backend::Embedded { .. }) => false,
     };
     if same {

@@ -1,4 +1,4 @@
-//! What an operator can do to a gate: who does it, and with what. `clients` and `tokens` hold the operations themselves.
+//! What an operator can do to a gate: who does it, and with what. `clients`, `tokens`, `grants` and `wait` hold the operations themselves.
 //!
 //! Each change writes to the store first and then makes the cache forget, also where the store failed: whether a failed write took place
 //! is not always known. Each is told in the log, without secrets.
@@ -14,9 +14,9 @@ use crate::admin::error::{AdminError, Code};
 use crate::policy::coverage::Meanings;
 use crate::policy::time::Timestamp;
 use crate::policy::token::{AccessToken, TOKEN_BYTES};
-use crate::store::Store;
 use crate::store::cached::{CachedStore, SiteId};
 use crate::store::seal::SealKey;
+use crate::store::{Store, StoreError};
 use crate::wording::alike;
 
 /// What of the config the operations need.
@@ -75,7 +75,23 @@ impl Admin {
         {
             keys.insert("cache".to_owned(), json!({"entries": cached.len(), "hits": cached.hits(), "misses": cached.misses()}));
         }
+        if let Some(sites) = keys.get_mut("sites").and_then(Value::as_array_mut) {
+            // A store that cannot be asked about one site is not asked about all the others in turn: nothing is said of them.
+            let _ = self.tell_gateways(sites).await;
+        }
         status
+    }
+
+    /// Adds how many gateways follow the log of each site.
+    async fn tell_gateways(&self, sites: &mut [Value]) -> Result<(), StoreError> {
+        for site in sites {
+            let Some(name) = site["name"].as_str() else { continue };
+            let gateways = self.store.gateways(name).await?;
+            if let Some(log) = site.get_mut("revocation_log").and_then(Value::as_object_mut) {
+                log.insert("gateways".to_owned(), json!(gateways.iter().filter(|seen| seen.lives()).count()));
+            }
+        }
+        Ok(())
     }
 
     /// The store that is handed out whole: only the embedded one, because anybody else can ask Redis.

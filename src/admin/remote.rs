@@ -18,8 +18,8 @@ use tokio::time::timeout;
 
 use crate::admin::error::{AdminError, Code};
 use crate::admin::message::{
-    ClientChange, ClientList, ClientView, ClientWithSecret, DeletedClient, GrantList, GrantListQuery, GrantView, IssuedToken, NewClient,
-    NewToken, RevokedToken, RevokedUser, Rotation, TokenList, TokenListQuery, TokenRef, TokenView, UserRef,
+    Applied, ClientChange, ClientList, ClientView, ClientWithSecret, DeletedClient, GrantList, GrantListQuery, GrantView, IssuedToken,
+    NewClient, NewToken, RevokedClient, RevokedToken, RevokedUser, Rotation, TokenList, TokenListQuery, TokenRef, TokenView, UserRef, Wait,
 };
 use crate::admin::passage::{Foreign, Line, Lines};
 use crate::store::export::Pages;
@@ -79,6 +79,10 @@ impl Remote {
         self.ask(Method::POST, &format!("{}/rotate-secret", client_path(site, id)), Some(&rotation)).await
     }
 
+    pub async fn revoke_client(&self, site: &str, id: &str) -> Result<RevokedClient, AdminError> {
+        self.ask(Method::POST, &format!("{}/revoke-tokens", client_path(site, id)), None::<&()>).await
+    }
+
     pub async fn tokens(&self, site: &str, query: &TokenListQuery) -> Result<TokenList, AdminError> {
         let mut path = format!("{}/tokens?client={}", site_path(site), encoded(&query.client));
         if let Some(limit) = query.limit {
@@ -116,6 +120,11 @@ impl Remote {
 
     pub async fn revoke_user(&self, site: &str, user: &str) -> Result<RevokedUser, AdminError> {
         self.ask(Method::POST, &format!("{}/users/revoke", site_path(site)), Some(&UserRef { user: user.to_owned() })).await
+    }
+
+    pub async fn wait(&self, site: &str, wait: Wait) -> Result<Applied, AdminError> {
+        let limit = ANSWER_TIME_MAX.saturating_add(Duration::from_secs(wait.limit));
+        self.ask_within(limit, Method::POST, &format!("{}/wait", site_path(site)), Some(&wait)).await
     }
 
     /// Everything in its store, as it is at one moment; gives the number of things that it does not know.
@@ -165,8 +174,18 @@ impl Remote {
     }
 
     async fn ask<B: Serialize, T: DeserializeOwned>(&self, method: Method, path: &str, body: Option<&B>) -> Result<T, AdminError> {
+        self.ask_within(ANSWER_TIME_MAX, method, path, body).await
+    }
+
+    async fn ask_within<B: Serialize, T: DeserializeOwned>(
+        &self,
+        limit: Duration,
+        method: Method,
+        path: &str,
+        body: Option<&B>,
+    ) -> Result<T, AdminError> {
         let body = body.map(serde_json::to_vec).transpose().map_err(|error| self.broken(&error.to_string()))?;
-        let answer = timeout(ANSWER_TIME_MAX, self.exchange(method, path, body.unwrap_or_default())).await;
+        let answer = timeout(limit, self.exchange(method, path, body.unwrap_or_default())).await;
         let (good, bytes) = answer.map_err(|_| self.broken(SLOW))??;
         if good {
             return serde_json::from_slice(&bytes).map_err(|_| self.foreign());

@@ -10,8 +10,8 @@ use std::fmt::Write as _;
 use std::io::{self, ErrorKind, IsTerminal, Write};
 
 use crate::admin::message::{
-    ClientList, ClientView, ClientWithSecret, DeletedClient, GrantList, GrantState, GrantView, IssuedToken, RevokedToken, RevokedUser,
-    SecretText, TokenList, TokenState, TokenView,
+    ClientList, ClientView, ClientWithSecret, DeletedClient, GrantList, GrantState, GrantView, IssuedToken, RevokedClient, RevokedToken,
+    RevokedUser, SecretText, TokenList, TokenState, TokenView,
 };
 use crate::admin::moving::{BackedUp, CopiedStore, Restored};
 use crate::admin::terminal::table::{Cell, Paint, fields, table};
@@ -127,6 +127,13 @@ pub fn client_with_secret(created: &ClientWithSecret, style: Style) -> String {
 
 pub fn deleted_client(deleted: &DeletedClient) -> String {
     format!("client {} is deleted; its tokens and grants are worth nothing from now on\n", visible(&deleted.client_id))
+}
+
+pub fn revoked_client(revoked: &RevokedClient) -> String {
+    let id = visible(&revoked.client_id);
+    format!(
+        "everything issued to client {id} until now is worth nothing; it can come by new tokens, unless you `scopegate client disable {id}`\n"
+    )
 }
 
 pub fn switched_client(client: &ClientView) -> String {

@@ -4,6 +4,7 @@ mod operations;
 mod registered;
 mod revoked;
 mod socket;
+mod wait;
 
 use std::sync::Arc;
 use std::time::Duration;

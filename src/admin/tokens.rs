@@ -128,7 +128,7 @@ impl Admin {
         let hash = hash_of(token)?;
         let deleted = self.store.delete_token(&site.name, &hash).await;
         if let Some(cached) = &self.cached {
-            cached.forget_token(place, &hash).await;
+            cached.forget_token(place, &hash);
         }
         if !deleted? {
             return Err(unknown_token(site, &hash));

@@ -159,8 +159,13 @@ impl App {
         let counters: Vec<_> = (0..config.listen.workers).map(|_| Arc::new(WorkerCounters::default())).collect();
         let ingredients = Ingredients {
             store: cached.clone(),
-            keys: Arc::new(ClientKeys::new(store.clone(), seal.clone(), config.store.revocation_bound)),
-            site_tokens: Arc::new(KeptTokens::new(store.clone(), seal.clone(), config.store.revocation_bound)),
+            keys: Arc::new(ClientKeys::new(store.clone(), seal.clone(), config.store.revocation_bound, config.store.serve_known)),
+            site_tokens: Arc::new(KeptTokens::new(
+                store.clone(),
+                seal.clone(),
+                config.store.revocation_bound,
+                config.store.serve_known.unwrap_or_default(),
+            )),
             origins: Arc::new(Origins::new(store.clone(), config.store.revocation_bound)),
             seal: seal.clone(),
             bodies: Bodies::new(HELD_BYTES_MAX),
@@ -264,6 +269,7 @@ impl App {
             control.spawn(observe::serve(listener, running.clone()));
         }
         control.spawn(flush(running.clone()));
+        control.spawn(tidy(running.cached.clone()));
         control.spawn(obey(signals, running.clone(), admin.clone(), config_file));
         running.generation.load().watch(&control.handle().clone());
         let threads = workers
@@ -290,6 +296,7 @@ impl App {
         }
         tracing::info!(cut, "stopped");
         running.generation.load().stop();
+        control.block_on(running.follower.leave());
         control.shutdown_timeout(Duration::from_secs(1));
         running.audit.close();
         result
@@ -314,6 +321,14 @@ async fn flush(running: Arc<Running>) {
     loop {
         tick.tick().await;
         running.audit.flush();
+    }
+}
+
+/// Lets go of tokens that nobody shows any more.
+async fn tidy(cached: Arc<CachedStore>) {
+    loop {
+        tokio::time::sleep(cached.idle()).await;
+        cached.forget_idle();
     }
 }
 

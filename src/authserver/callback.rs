@@ -14,6 +14,7 @@ use crate::authserver::signin::{self, Errand, Flow, Gate};
 use crate::oauth::error::ErrorCode;
 use crate::oauth::parameters::Parameters;
 use crate::policy::query::Pairs;
+use crate::store::kept::Subject;
 use crate::upstream::frappe::SiteError;
 
 pub async fn answer(call: &mut Call<'_>) -> Result<Answer, Failure> {
@@ -43,6 +44,7 @@ async fn finish(call: &mut Call<'_>, gate: &Gate<'_>, flow: &Flow, parameters: &
         return denied(call, flow, asked);
     }
     let Some(code) = parameters.one("code")? else { return spent(call, flow) };
+    let since = call.store().mark(&call.issuer.name, &[Subject::Latest]).await?;
     let redeemed = gate.frappe.redeem(code, &signin::redirect_uri(call), &flow.verifier, call.now).await;
     let tokens = match redeemed {
         Ok(tokens) => tokens,
@@ -65,7 +67,7 @@ async fn finish(call: &mut Call<'_>, gate: &Gate<'_>, flow: &Flow, parameters: &
     if let Some(before) = session::find(call).await? {
         session::end(call, gate, &before).await?;
     }
-    let cookie = session::begin(call, gate.key, &user, profile, kept).await?;
+    let Some(cookie) = session::begin(call, gate.key, (&user, since), profile, kept).await? else { return spent(call, flow) };
     let to = call.issuer.url_of(&flow.errand.path());
     Ok(page::redirect(&to).because("signed_in").with(SET_COOKIE, cookie))
 }

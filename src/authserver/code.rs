@@ -34,7 +34,8 @@ pub async fn grant_of(call: &Call<'_>, user: &str, client: &str) -> Result<Optio
     Ok(None)
 }
 
-/// Sends the browser to the app with a code. `None` where a grant would need tokens of the site that this sign-in no longer has.
+/// Sends the browser to the app with a code. `None` where the user must sign in again: a revocation has ended the session meanwhile, or the
+/// grant would need tokens of the site that this sign-in no longer has.
 pub async fn issue(call: &Call<'_>, gate: &Gate<'_>, asked: &Asked, live: &Live) -> Result<Option<Answer>, Failure> {
     let Some((grant, iat)) = consented(call, gate, asked, live).await? else { return Ok(None) };
     let code = new_secret()?;
@@ -63,6 +64,9 @@ pub async fn issue(call: &Call<'_>, gate: &Gate<'_>, asked: &Asked, live: &Live)
 }
 
 /// The grant that covers the request from now on, and the second in which the code is issued.
+///
+/// It is issued behind the marks that were read, so what authorises it, the session, is judged after they were: a revocation that comes
+/// between voids the session, and one that comes later bears a later second than the code.
 async fn consented(call: &Call<'_>, gate: &Gate<'_>, asked: &Asked, live: &Live) -> Result<Option<(Arc<str>, Timestamp)>, Failure> {
     let (client, user, profile) = (&asked.client.id, &live.session().user, &live.session().profile);
     let (store, site) = (call.store(), &*call.issuer.name);
@@ -74,6 +78,9 @@ async fn consented(call: &Call<'_>, gate: &Gate<'_>, asked: &Asked, live: &Live)
         }
         if let Some((read, mark)) = found {
             let iat = issue_at(call.now, mark);
+            if !session::stands(call, live).await? {
+                return Ok(None);
+            }
             // A new sign-in heals a grant whose tokens the site no longer takes.
             if let Tokens::Taken(tokens) = &tokens {
                 store.put_credential(site, &read.value.id, &session::seal(gate.key, site, &read.value.id, tokens)?).await?;
@@ -90,6 +97,9 @@ async fn consented(call: &Call<'_>, gate: &Gate<'_>, asked: &Asked, live: &Live)
             return Ok(None);
         }
         let created = issue_at(call.now, mark_of(store, site, client, user, None).await?);
+        if !session::stands(call, live).await? {
+            return Ok(None);
+        }
         let grant = Grant {
             v: RECORD_VERSION,
             id: random::id()?.into(),

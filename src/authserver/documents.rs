@@ -22,7 +22,6 @@ use crate::policy::quota::Quota;
 use crate::policy::scope::Scopes;
 use crate::policy::time::Timestamp;
 use crate::store::kept::{Subject, digest_id};
-use crate::store::marked;
 
 /// Documents that one address may have fetched.
 pub const FETCHES: Quota = Quota { requests: 30, period: Duration::from_secs(3600), burst: 30 };
@@ -62,7 +61,7 @@ pub async fn find(call: &Call<'_>, documents: &Fetcher, url: &str) -> Result<Opt
     let client = client_of(call, created, described, Document { url: url.to_owned(), fresh_until }, kept.as_ref())?;
     let written = match &kept {
         Some(_) => store.update_client(&call.issuer.name, &client).await?,
-        None => marked::create(store, &call.issuer.name, &client).await?,
+        None => store.create_client(&call.issuer.name, &client).await?,
     };
     if !written {
         // Another gateway, or an operator, came first: what is there now is as good.

@@ -36,7 +36,7 @@ async fn revoke_access(call: &mut Call<'_>, client: &Client, hash: &TokenHash) -
     check_own(client, &record.client)?;
     let deleted = store.delete_token(site, hash).await;
     // Even if nobody knows whether it is deleted: the next request with it asks.
-    call.shared.cached.forget_token(call.issuer.site, hash).await;
+    call.shared.cached.forget_token(call.issuer.site, hash);
     deleted?;
     call.note.user = Some(record.user);
     call.note.token = Some(*hash);

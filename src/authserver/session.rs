@@ -13,6 +13,7 @@ use crate::authserver::random;
 use crate::authserver::signin::Gate;
 use crate::oauth::error::{ErrorCode, OAuthError};
 use crate::oauth::records::{Profile, Session, SiteTokens, issue_at, void};
+use crate::policy::time::Timestamp;
 use crate::policy::token::{RECORD_VERSION, TokenHash};
 use crate::store::kept::{self, Kept, Kind, Subject};
 use crate::store::seal::SealKey;
@@ -48,18 +49,29 @@ pub async fn find(call: &Call<'_>) -> Result<Option<Live>, Failure> {
     Ok((!void(kept.value.iat, mark)).then_some(Live { id, kept }))
 }
 
-/// Begins a session under a new id: one that was there before may have been planted. The cookie that carries it.
+/// Whether nothing has voided the session since it was found.
+pub async fn stands(call: &Call<'_>, live: &Live) -> Result<bool, Failure> {
+    let session = live.session();
+    let mark = call.store().mark(&call.issuer.name, &[Subject::User(&session.user)]).await?;
+    Ok(!void(session.iat, mark))
+}
+
+/// Begins a session under a new id: one that was there before may have been planted. The cookie that carries it; `None` where the user was
+/// revoked after `since`, which is the site's latest mark from before the sign-in was looked at.
 pub async fn begin(
     call: &Call<'_>,
     key: &SealKey,
-    user: &Arc<str>,
+    (user, since): (&Arc<str>, Option<Timestamp>),
     profile: Profile,
     tokens: Option<&SiteTokens>,
-) -> Result<HeaderValue, Failure> {
+) -> Result<Option<HeaderValue>, Failure> {
     let site = &call.issuer.name;
     let cookie = random::secret()?;
     let id = TokenHash::of(cookie.as_bytes()).to_string();
     let mark = call.store().mark(site, &[Subject::User(user)]).await?;
+    if mark > since {
+        return Ok(None);
+    }
     let iat = issue_at(call.now, mark);
     let session = Session {
         v: RECORD_VERSION,
@@ -72,7 +84,7 @@ pub async fn begin(
     if !kept::create(call.store(), site, Kind::Session, &id, &session, Some(session.exp)).await? {
         return Err(OAuthError::new(ErrorCode::ServerError, "a session id was drawn twice; try again").into());
     }
-    Ok(cookies::set(COOKIE, &cookie, SESSION_LIFETIME))
+    Ok(Some(cookies::set(COOKIE, &cookie, SESSION_LIFETIME)))
 }
 
 /// Ends the session, if there is one, and whatever tokens of the site no grant has taken from it. What takes its cookie away.

@@ -187,6 +187,13 @@ async fn own(call: &mut Call<'_>, client: &Client, scope: Option<&str>) -> Resul
     }
     let user = client.user.clone().unwrap_or_else(|| client.id.clone());
     let mark = grants::mark_of(call.store(), &call.issuer.name, &client.id, &user, None).await?;
+    // What is issued comes after the mark, so the secret must still count after the mark was read: a rotation in between was to end this.
+    let now = call.store().client(&call.issuer.name, &client.id).await?;
+    if !now.is_some_and(|now| {
+        now.enabled && (now.created, now.secret, now.previous_secret) == (client.created, client.secret, client.previous_secret)
+    }) {
+        return Err(OAuthError::new(ErrorCode::TemporarilyUnavailable, "the client was changed while it asked; try again").into());
+    }
     let issued = issue::access(call, client, &user, None, issue_at(call.now, mark), scopes).await?;
     issued.note(call, &user);
     Ok(issued.answer)

@@ -4,17 +4,18 @@ use std::future::Future;
 use std::path::Path;
 
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::admin::door::{self, Door, running};
 use crate::admin::error::AdminError;
-use crate::admin::message::{ClientChange, GrantListQuery, NewClient, NewToken, Own, Rotation, SecretText, TokenListQuery, TokenRef};
+use crate::admin::message::{ClientChange, GrantListQuery, NewClient, NewToken, Own, Rotation, SecretText, TokenListQuery, TokenRef, Wait};
 use crate::admin::terminal;
 use crate::admin::terminal::Style;
 use crate::app::Failure;
 use crate::cli::client::{Client, ClientCommand, CreateClient, UpdateClient};
 use crate::cli::grant::{Grant, GrantCommand, User, UserCommand};
 use crate::cli::token::{IssueToken, Token, TokenCommand, WhichToken};
+use crate::cli::wait::{Ending, confirmed, verdict};
 use crate::cli::{EXIT_FAILED, EXIT_USAGE, Place, Status, input};
 use crate::config::checked::Config;
 use crate::config::quantity::Pace;
@@ -50,22 +51,26 @@ pub fn client(client: Client) -> Result<(), Failure> {
                 Ok(Shown::new(&client, |style| terminal::client(&client, style)))
             })
         }
-        ClientCommand::Disable(one) => at(&one.place, async |door, site| {
+        ClientCommand::Disable(Ending { what: one, wait }) => end_at(&one.place, wait, async |door, site| {
             let client = door.disable_client(site, &one.id).await?;
             Ok(Shown::new(&client, |_| terminal::switched_client(&client)))
         }),
-        ClientCommand::Enable(one) => at(&one.place, async |door, site| {
+        ClientCommand::Enable(Ending { what: one, wait }) => end_at(&one.place, wait, async |door, site| {
             let client = door.enable_client(site, &one.id).await?;
             Ok(Shown::new(&client, |_| terminal::switched_client(&client)))
         }),
-        ClientCommand::RotateSecret(rotate) => {
+        ClientCommand::RotateSecret(Ending { what: rotate, wait }) => {
             let rotation = Rotation { overlap: rotate.overlap, revoke_tokens: rotate.revoke_tokens };
-            at(&rotate.which.place, async |door, site| {
+            end_at(&rotate.which.place, wait, async |door, site| {
                 let rotated = door.rotate_secret(site, &rotate.which.id, rotation).await?;
                 Ok(Shown::new(&rotated, |style| terminal::client_with_secret(&rotated, style)))
             })
         }
-        ClientCommand::Delete(one) => at(&one.place, async |door, site| {
+        ClientCommand::RevokeTokens(Ending { what: one, wait }) => end_at(&one.place, wait, async |door, site| {
+            let revoked = door.revoke_client(site, &one.id).await?;
+            Ok(Shown::new(&revoked, |_| terminal::revoked_client(&revoked)))
+        }),
+        ClientCommand::Delete(Ending { what: one, wait }) => end_at(&one.place, wait, async |door, site| {
             let deleted = door.delete_client(site, &one.id).await?;
             Ok(Shown::new(&deleted, |_| terminal::deleted_client(&deleted)))
         }),
@@ -88,9 +93,9 @@ pub fn token(token: Token) -> Result<(), Failure> {
                 Ok(Shown::new(&token, |style| terminal::token(&token, style)))
             })
         }
-        TokenCommand::Revoke(one) => {
+        TokenCommand::Revoke(Ending { what: one, wait }) => {
             let which = which_token(&one.which)?;
-            at(&one.place, async |door, site| {
+            end_at(&one.place, wait, async |door, site| {
                 let revoked = door.revoke_token(site, &which).await?;
                 Ok(Shown::new(&revoked, |_| terminal::revoked_token(&revoked)))
             })
@@ -118,7 +123,7 @@ pub fn grant(grant: Grant) -> Result<(), Failure> {
             let grant = door.grant(site, &one.id).await?;
             Ok(Shown::new(&grant, |style| terminal::grant(&grant, style)))
         }),
-        GrantCommand::Revoke(one) => at(&one.place, async |door, site| {
+        GrantCommand::Revoke(Ending { what: one, wait }) => end_at(&one.place, wait, async |door, site| {
             let grant = door.revoke_grant(site, &one.id).await?;
             Ok(Shown::new(&grant, |_| terminal::revoked_grant(&grant)))
         }),
@@ -127,7 +132,7 @@ pub fn grant(grant: Grant) -> Result<(), Failure> {
 
 pub fn user(user: User) -> Result<(), Failure> {
     match user.command {
-        UserCommand::Revoke(one) => at(&one.place, async |door, site| {
+        UserCommand::Revoke(Ending { what: one, wait }) => end_at(&one.place, wait, async |door, site| {
             let revoked = door.revoke_user(site, &one.user).await?;
             Ok(Shown::new(&revoked, |_| terminal::revoked_user(&revoked)))
         }),
@@ -156,20 +161,23 @@ pub fn status(asked: &Status) -> Result<(), Failure> {
 
 /// An answer in its two forms.
 pub struct Shown {
-    json: String,
+    json: Value,
     text: String,
 }
 
 impl Shown {
     pub fn new(answer: &impl Serialize, text: impl FnOnce(Style) -> String) -> Self {
         let json = serde_json::to_value(answer).unwrap_or_else(|error| json!({ "error": error.to_string() }));
-        Self { json: format!("{json}\n"), text: text(Style::of_stdout()) }
+        Self { json, text: text(Style::of_stdout()) }
     }
 
     pub fn print(&self, json: bool) -> Result<(), Failure> {
-        let text = if json { &self.json } else { &self.text };
-        terminal::print(text).map_err(|error| Failure { exit: EXIT_FAILED, message: format!("the answer cannot be written: {error}") })
+        if json { print(&format!("{}\n", self.json)) } else { print(&self.text) }
     }
+}
+
+fn print(text: &str) -> Result<(), Failure> {
+    terminal::print(text).map_err(|error| Failure { exit: EXIT_FAILED, message: format!("the answer cannot be written: {error}") })
 }
 
 /// Loads the config, finds the site and the way to the operations, and shows what `ask` brings back.
@@ -178,6 +186,33 @@ fn at(place: &Place, ask: impl AsyncFnOnce(&Door, &str) -> Result<Shown, AdminEr
     let site = site(&config, place.site.as_deref(), &place.config.path())?;
     let answer = block_on(async { ask(&Door::open(place_of(&config)).await?, &site).await })?;
     answer.map_err(failed)?.print(place.json)
+}
+
+/// The same for what ends access; where that is wanted, waits until every gateway has applied it.
+///
+/// People see the answer before the wait, since it may hold a secret; for programs `applied` stands in it.
+fn end_at(place: &Place, wait: Option<Wait>, ask: impl AsyncFnOnce(&Door, &str) -> Result<Shown, AdminError>) -> Result<(), Failure> {
+    let Some(wait) = wait else { return at(place, ask) };
+    let (config, _) = place.config.load()?;
+    let site = site(&config, place.site.as_deref(), &place.config.path())?;
+    block_on(async {
+        let door = Door::open(place_of(&config)).await.map_err(failed)?;
+        let mut shown = ask(&door, &site).await.map_err(failed)?;
+        if !place.json {
+            shown.print(false)?;
+        }
+        let applied = door.wait(&site, wait).await;
+        if let (true, Some(keys)) = (place.json, shown.json.as_object_mut()) {
+            keys.insert("applied".to_owned(), applied.as_ref().map_or_else(|error| json!(error), |applied| json!(applied)));
+            shown.print(true)?;
+        }
+        if let (false, Ok(applied)) = (place.json, &applied)
+            && applied.by_all()
+        {
+            print(&confirmed(applied))?;
+        }
+        verdict(&applied, &config)
+    })?
 }
 
 /// The site that was named, or the only one. Whether the named one exists is for the operation to say.

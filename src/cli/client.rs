@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use crate::cli::wait::Ending;
 use crate::cli::{Place, whole_seconds};
 use crate::config::quantity::{Pace, parse_pace};
 use crate::oauth::client::GrantType;
@@ -35,19 +36,24 @@ pub enum ClientCommand {
     )]
     Update(UpdateClient),
     /// Let none of its tokens through, until it is enabled again
-    #[command(after_help = "Example:\n  scopegate client disable web-shop")]
-    Disable(OneClient),
+    #[command(after_help = "Examples:\n  scopegate client disable web-shop\n  scopegate client disable web-shop --wait")]
+    Disable(Ending<OneClient>),
     /// Let its tokens through again
-    #[command(after_help = "Example:\n  scopegate client enable web-shop")]
-    Enable(OneClient),
+    #[command(after_help = "Examples:\n  scopegate client enable web-shop\n  scopegate client enable web-shop --wait")]
+    Enable(Ending<OneClient>),
     /// Give it another secret; tokens stay unless they are to end as well
     #[command(
-        after_help = "Examples:\n  scopegate client rotate-secret web-shop --overlap 1h        while the app is given the new one\n  scopegate client rotate-secret web-shop --revoke-tokens     after a leak\n\nThe new secret is shown once."
+        after_help = "Examples:\n  scopegate client rotate-secret web-shop --overlap 1h        while the app is given the new one\n  scopegate client rotate-secret web-shop --revoke-tokens     after a leak\n  scopegate client rotate-secret web-shop --revoke-tokens --wait\n\nThe new secret is shown once."
     )]
-    RotateSecret(RotateSecret),
+    RotateSecret(Ending<RotateSecret>),
+    /// End all its tokens and grants, and leave it as it is
+    #[command(
+        after_help = "Examples:\n  scopegate client revoke-tokens web-shop\n  scopegate client revoke-tokens web-shop --wait\n\nIt can come by new ones at once: `client disable` keeps it out, and `client rotate-secret --revoke-tokens` keeps out whoever has its secret."
+    )]
+    RevokeTokens(Ending<OneClient>),
     /// Remove it, and with it all that its tokens are worth
-    #[command(after_help = "Example:\n  scopegate client delete web-shop")]
-    Delete(OneClient),
+    #[command(after_help = "Examples:\n  scopegate client delete web-shop\n  scopegate client delete web-shop --wait=30s")]
+    Delete(Ending<OneClient>),
 }
 
 #[derive(Debug, Args)]

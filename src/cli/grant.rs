@@ -3,6 +3,7 @@
 use clap::{Args, Subcommand};
 
 use crate::cli::Place;
+use crate::cli::wait::Ending;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  scopegate grant list --user sam@example.com")]
@@ -22,8 +23,8 @@ pub enum GrantCommand {
     #[command(after_help = "Example:\n  scopegate grant show 4f1c9a7d2b60\n\nIds are shown by `grant list`.")]
     Show(OneGrant),
     /// End a grant and all its tokens; the app must ask the user again
-    #[command(after_help = "Example:\n  scopegate grant revoke 4f1c9a7d2b60")]
-    Revoke(OneGrant),
+    #[command(after_help = "Examples:\n  scopegate grant revoke 4f1c9a7d2b60\n  scopegate grant revoke 4f1c9a7d2b60 --wait")]
+    Revoke(Ending<OneGrant>),
 }
 
 #[derive(Debug, Args)]
@@ -59,9 +60,9 @@ pub struct User {
 pub enum UserCommand {
     /// End every token, grant and sign-in of a user, whatever the client
     #[command(
-        after_help = "Example:\n  scopegate user revoke sam@example.com\n\nThe user can sign in again afterwards: disable the user in Frappe first."
+        after_help = "Examples:\n  scopegate user revoke sam@example.com\n  scopegate user revoke sam@example.com --wait\n\nThe user can sign in again afterwards: disable the user in Frappe first."
     )]
-    Revoke(OneUser),
+    Revoke(Ending<OneUser>),
 }
 
 #[derive(Debug, Args)]

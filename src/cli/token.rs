@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use crate::cli::wait::Ending;
 use crate::cli::{Place, whole_seconds};
 
 #[derive(Debug, Args)]
@@ -27,9 +28,9 @@ pub enum TokenCommand {
     Inspect(OneToken),
     /// End a token
     #[command(
-        after_help = "Examples:\n  scopegate token revoke --token-file token.txt\n  scopegate token revoke --hash HASH    (from `token list --json`)"
+        after_help = "Examples:\n  scopegate token revoke --token-file token.txt\n  scopegate token revoke --token-file token.txt --wait\n  scopegate token revoke --hash HASH    (from `token list --json`)"
     )]
-    Revoke(OneToken),
+    Revoke(Ending<OneToken>),
     /// List the live tokens of a client, soonest to expire first
     #[command(after_help = "Example:\n  scopegate token list --client web-shop")]
     List(ListTokens),

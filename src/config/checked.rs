@@ -17,6 +17,7 @@ use crate::config::place::Places;
 use crate::listener::Bounds;
 use crate::listener::tls::TlsError;
 use crate::policy::scope::{Effect, Scope, Scopes};
+use crate::store::servers::Topology;
 use crate::store::{Backend, StoreError};
 use crate::upstream::ServerUrl;
 
@@ -45,10 +46,14 @@ pub struct Config {
 impl Config {
     /// `problem` with the store, told at the key that says where the store is.
     pub fn tell_store(&self, problem: &StoreError) -> String {
-        let key = match self.store.backend {
+        let key = match &self.store.backend {
             Backend::Embedded { .. } => "store.path",
-            Backend::Redis { .. } if self.places.has("store.url_file") => "store.url_file",
-            Backend::Redis { .. } => "store.url",
+            Backend::Redis { servers, .. } => match servers.topology {
+                Topology::Single(_) if self.places.has("store.url_file") => "store.url_file",
+                Topology::Single(_) => "store.url",
+                Topology::Sentinel { .. } => "store.sentinels",
+                Topology::Cluster { .. } => "store.cluster",
+            },
         };
         self.places.tell(key, problem)
     }

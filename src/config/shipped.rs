@@ -16,10 +16,14 @@ const PLACES: [&str; 4] = ["/etc/scopegate/", "/run/secrets/", "/run/credentials
 /// A directory with every secret that a shipped file names.
 fn secrets() -> tempfile::TempDir {
     let directory = tempfile::tempdir().expect("a directory");
+    let authority = rcgen::generate_simple_self_signed(Vec::new()).expect("a certificate").cert.pem();
     for (name, text) in [
         ("api-key", "key:secret"),
         ("scopegate-api-key", "key:secret"),
         ("redis-url", "rediss://scopegate:secret@redis.internal:6379"),
+        ("redis-password", "secret"),
+        ("sentinel-password", "secret"),
+        ("redis-ca.pem", &authority),
         ("frappe-client-secret", "1a2b3c4d5e"),
         ("audit-key", "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"),
         ("encryption-key", "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"),
@@ -149,11 +153,14 @@ fn variables_of_the_compose_files_are_keys() {
 #[test]
 fn snippets_of_the_runbook_load() {
     let directory = secrets();
-    let runbook = shipped("deploy/RUNBOOK.md");
-    let snippets: Vec<&str> = runbook.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-    assert!(!snippets.is_empty());
-    for snippet in snippets {
-        let text = if snippet.contains("[[site]]") { snippet.to_owned() } else { format!("{snippet}\n{}", shipped("config/minimal.toml")) };
-        load(&text, "deploy/RUNBOOK.md", directory.path(), Vec::new());
+    for file in ["deploy/RUNBOOK.md", "deploy/redis/README.md"] {
+        let text = shipped(file);
+        let snippets: Vec<&str> = text.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+        assert!(!snippets.is_empty(), "{file}");
+        for snippet in snippets {
+            let text =
+                if snippet.contains("[[site]]") { snippet.to_owned() } else { format!("{snippet}\n{}", shipped("config/minimal.toml")) };
+            load(&text, file, directory.path(), Vec::new());
+        }
     }
 }

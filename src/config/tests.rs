@@ -1,6 +1,7 @@
 //! What an operator is told. `BASE` stands above every row, so that a row is the one thing that is wrong with it.
 
 mod oauth;
+mod redis;
 
 use std::net::SocketAddr;
 use std::path::Path;

@@ -104,7 +104,7 @@ impl Worker {
         let mut answer = self.send(site, upward, body, &credential.header).await??;
         if let Some(kept) = credential.kept.filter(|_| answer.head.status == StatusCode::UNAUTHORIZED) {
             // Boxed, like all that few requests come to.
-            answer = Box::pin(self.after_refusal(site, upward, spare, kept, answer)).await?;
+            answer = Box::pin(self.after_refusal(site, upward, spare, (kept, exchange.token), answer)).await?;
         }
         self.passed_on(site, shape, answer, standing, exchange).await
     }

@@ -42,6 +42,7 @@ use crate::policy::decision::{NamedScopes, Permit, Provisional};
 use crate::policy::operation::Operation;
 use crate::policy::quota::Quota;
 use crate::policy::refusal::Refusal;
+use crate::policy::token::TokenHash;
 use crate::reply::Shape;
 use crate::store::cached::{CachedStore, Live};
 use crate::store::origins::Origins;
@@ -159,7 +160,16 @@ impl Worker {
         let standing = self.admit_client(&live, exchange)?;
         let planned = Plan::new(classified, kind, bytes);
         let credential = self.credential(site, &live, &token).await?;
+        if credential.waited {
+            self.still_lives(site, token.hash()).await?;
+        }
         self.forward(permit, site, via, planned, (parts.uri, parts.headers), credential, standing, exchange).await
+    }
+
+    /// Looks the token up once more, after something was waited for: nothing goes up on the word of a look-up that is older than the bound.
+    async fn still_lives(&self, site: &Site, hash: TokenHash) -> Result<(), Rejection> {
+        // Boxed, like all that few requests come to.
+        Box::pin(self.shared.live(site.id, &site.name, &hash, audit::now(), Instant::now())).await.map(drop)
     }
 
     /// What may be asked, and by which pages: told to whoever wants to know.

@@ -16,19 +16,20 @@ use crate::gateway::rejection::Rejection;
 use crate::gateway::site::{Credential, Site};
 use crate::gateway::site_tokens::{Opened, SiteClient};
 use crate::policy::time::Timestamp;
+use crate::policy::token::TokenHash;
 use crate::upstream::answer::Answer;
 use crate::upstream::body::RequestBody;
 use crate::upstream::frappe::SiteError;
 
 impl Worker {
     /// The answer to a request that was answered 401 under `kept`: the same, where it was not about the token, or that to a second try
-    /// with a new token. `body` is `None` where it is gone: an upload must be sent again by its client, and is told so by a 503.
+    /// with a new token. `token` is the app's. `body` is `None` where it is gone: an upload must be sent again by its client, and is told so by a 503.
     pub(super) async fn after_refusal(
         &self,
         site: &Site,
         upward: Upward<'_>,
         body: Option<RequestBody>,
-        kept: Arc<Opened>,
+        (kept, token): (Arc<Opened>, Option<TokenHash>),
         answer: Answer,
     ) -> Result<Answer, Rejection> {
         let Credential::Bearer(client) = &site.credential else { return Ok(answer) };
@@ -41,6 +42,9 @@ impl Worker {
         let replaced = self.shared.site_tokens.replace(&self.holder(client, &kept.grant), &kept, now).await;
         let new = replaced.map_err(|lost| self.lost(lost))?;
         let Some(body) = body else { return Err(Rejection::CredentialAway) };
+        if let Some(token) = token {
+            self.still_lives(site, token).await?;
+        }
         let answer = self.send(site, upward, body, &new.header()).await??;
         if answer.head.status == StatusCode::UNAUTHORIZED && self.refuses(client, &new).await? {
             return Err(self.credential_away(&format!("site `{}` refuses tokens that it has just given", client.name)));

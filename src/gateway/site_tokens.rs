@@ -183,6 +183,7 @@ struct Inner {
     reads: Flights<Key, Option<Arc<Opened>>>,
     exchanges: Flights<Key, Exchanged>,
     bound: Duration,
+    serve_known: Duration,
 }
 
 #[derive(Clone)]
@@ -193,10 +194,11 @@ struct Known {
 }
 
 impl KeptTokens {
-    /// Tokens are read again after `bound`, like everything else that can be taken back.
-    pub fn new(store: Arc<dyn Store>, seal: Option<Arc<SealKey>>, bound: Duration) -> Self {
+    /// Tokens are read again after `bound`, like everything else that can be taken back, and go on to be shown for `serve_known` where the
+    /// store cannot be read.
+    pub fn new(store: Arc<dyn Store>, seal: Option<Arc<SealKey>>, bound: Duration, serve_known: Duration) -> Self {
         let known = Cache::builder().max_capacity(GRANTS_MAX).time_to_idle(IDLE).build();
-        Self(Arc::new(Inner { store, seal, known, reads: Flights::new(), exchanges: Flights::new(), bound }))
+        Self(Arc::new(Inner { store, seal, known, reads: Flights::new(), exchanges: Flights::new(), bound, serve_known }))
     }
 
     /// Tokens from memory, where nothing need be done about them.
@@ -209,9 +211,13 @@ impl KeptTokens {
     pub async fn of(&self, holder: &Holder, now: Timestamp) -> Result<Arc<Opened>, Lost> {
         let opened = match self.0.known.get(&holder.key()).await {
             Some(known) if known.asked.elapsed() < self.0.bound => known.opened,
-            _ => match self.read(holder, now).await? {
-                Some(opened) => opened,
-                None => return Err(self.0.without(holder, now).await),
+            known => match self.read(holder, now).await {
+                Ok(Some(opened)) => opened,
+                Ok(None) => return Err(self.0.without(holder, now).await),
+                Err(error) => {
+                    let known = known.filter(|known| known.asked.elapsed() < self.0.serve_known && known.opened.lives(now));
+                    return known.map(|known| known.opened).ok_or_else(|| error.into());
+                }
             },
         };
         if !opened.lives(now) {

@@ -88,7 +88,7 @@ impl Worker {
         let refused = verdict.refusal();
         let answer = match (answer, credential.kept) {
             (Ok(answer), Some(kept)) if refused.is_none() && answer.head.status == StatusCode::UNAUTHORIZED => {
-                self.after_refusal(site, upward, None, kept, answer).await.map(Ok)
+                self.after_refusal(site, upward, None, (kept, exchange.token), answer).await.map(Ok)
             }
             (answer, _) => Ok(answer),
         };

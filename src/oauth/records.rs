@@ -32,6 +32,8 @@ pub fn void(iat: Timestamp, mark: Option<Timestamp>) -> bool {
 }
 
 /// The second to issue at: the present one, unless that is still within a revocation that what is issued comes after.
+///
+/// The mark must have been read before whatever authorises the issue was last judged, or a revocation in between is passed by.
 pub fn issue_at(now: Timestamp, mark: Option<Timestamp>) -> Timestamp {
     mark.map_or(now, |mark| now.max(mark.plus(1)))
 }

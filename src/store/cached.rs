@@ -10,17 +10,16 @@
 //! owner has every right to send. The price, one look-up for each bad token shown, is bounded by the limit on failed authentications.
 //! Errors are not kept either.
 //!
-//! A warm hit takes no lock, allocates nothing and writes to no memory of its own that other threads write to.
+//! A warm hit allocates nothing, and meets other threads only where they ask for a token of the same set of the map. When something was
+//! revoked each token is judged anew once, under the ledger's lock.
 
 use std::collections::HashMap;
-use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Guard};
 use foldhash::fast::RandomState;
-use moka::future::Cache;
 
 use crate::oauth::client::Client;
 use crate::oauth::records::void;
@@ -29,6 +28,7 @@ use crate::policy::token::{TokenHash, TokenRecord};
 use crate::store::flight::{Flights, Ticket};
 use crate::store::kept::Subject;
 use crate::store::ledger::{SiteLedger, nanoseconds};
+use crate::store::tokens::{Keyed, TokenKey, Tokens};
 use crate::store::{Settings, Store, StoreError};
 
 /// Seconds by which the clocks of a fleet may differ: a token that was issued longer than that before its client was created belongs to
@@ -52,6 +52,7 @@ pub struct SiteId(pub u32);
 /// A token that lives, as far as the cache may know.
 #[derive(Debug)]
 pub struct Live {
+    key: TokenKey,
     pub record: TokenRecord,
     pub client: Arc<LiveClient>,
     /// When the look-up of the record was sent.
@@ -60,9 +61,15 @@ pub struct Live {
     judged: AtomicU64,
 }
 
+impl Keyed for Live {
+    fn key(&self) -> &TokenKey {
+        &self.key
+    }
+}
+
 impl Live {
     /// Whether nothing that became known since it was looked up has voided it.
-    fn stands(&self, hash: &TokenHash) -> bool {
+    fn stands(&self) -> bool {
         // Taken first: what becomes known from here on is judged the next time.
         let site = &self.client.site;
         let generation = site.generation();
@@ -70,7 +77,7 @@ impl Live {
         if judged == generation {
             return true;
         }
-        let stands = judged >= site.began() && !site.voids(hash, &self.record);
+        let stands = judged >= site.began() && !site.voids(&self.key.hash, &self.record);
         if stands {
             self.judged.store(generation, Ordering::Relaxed);
         }
@@ -92,6 +99,12 @@ pub struct LiveClient {
 }
 
 impl LiveClient {
+    /// Not yet vouched for.
+    fn new(client: Client, site: Arc<SiteLedger>, cell: u64) -> Self {
+        let id = Arc::clone(&client.id);
+        Self { id, site, cell: AtomicU64::new(cell), client: ArcSwap::from_pointee(client), vouched: AtomicU64::new(NEVER) }
+    }
+
     /// The client as it was last read.
     pub fn client(&self) -> Guard<Arc<Client>> {
         self.client.load()
@@ -132,7 +145,7 @@ pub struct CachedStore {
 /// What look-ups need when their callers are gone.
 struct Knowledge {
     store: Arc<dyn Store>,
-    tokens: Cache<TokenKey, Arc<Live>, RandomState>,
+    tokens: Tokens<Live>,
     clients: Mutex<Clients>,
     token_flights: Flights<TokenKey, Found<Live>>,
     client_flights: Flights<ClientKey, Found<LiveClient>>,
@@ -160,32 +173,11 @@ impl<T> Clone for Found<T> {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct TokenKey {
-    site: SiteId,
-    hash: TokenHash,
-}
-
-/// Eight bytes of a SHA-256 are as good as all; the map's own random state keeps whoever picks tokens from picking buckets.
-impl Hash for TokenKey {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        let [a, b, c, d, e, f, g, h, ..] = *self.hash.as_bytes();
-        state.write_u64(u64::from_ne_bytes([a, b, c, d, e, f, g, h]));
-        state.write_u32(self.site.0);
-    }
-}
-
 impl CachedStore {
     pub fn new(store: Arc<dyn Store>, settings: &Settings) -> Self {
-        let tokens = Cache::builder()
-            .max_capacity(settings.cache_entries_max)
-            // Memory only: how old an answer is, `asked` says; the cache's own clock starts when the answer came, which is later than when
-            // the store gave it.
-            .time_to_idle(settings.revocation_bound.max(REVIEW).max(settings.serve_known.unwrap_or_default()))
-            .build_with_hasher(RandomState::default());
         let knowledge = Arc::new(Knowledge {
             store,
-            tokens,
+            tokens: Tokens::new(settings.cache_entries_max),
             clients: Mutex::new(Clients { of_site: HashMap::default(), count: 0, sweep_at: IDLE_CLIENTS_MAX }),
             token_flights: Flights::new(),
             client_flights: Flights::new(),
@@ -213,8 +205,8 @@ impl CachedStore {
         let knowledge = &self.knowledge;
         let at = knowledge.store.ledger().instant(at);
         let key = TokenKey { site, hash: *hash };
-        match knowledge.tokens.get(&key).await.filter(|live| !live.record.expired(now)) {
-            Some(live) if knowledge.counts(&live, hash, at) => {
+        match knowledge.tokens.get(&key).filter(|live| !live.record.expired(now)) {
+            Some(live) if knowledge.counts(&live, at) => {
                 self.hits.add();
                 Ok(Lookup::Live(live))
             }
@@ -229,12 +221,17 @@ impl CachedStore {
     /// What the store says, or where it says nothing and the operator wants that, what was known a moment ago.
     async fn miss(&self, key: TokenKey, site_name: &str, now: Timestamp, at: u64, known: Option<Arc<Live>>) -> Result<Lookup, StoreError> {
         let knowledge = &self.knowledge;
-        let record = known.clone().filter(|live| knowledge.record_counts(live, &key.hash, at));
+        // Nothing that the store says may be believed, and it will not be heard of in time: whoever waits for it waits for nothing.
+        if let Some(live) = known.as_ref().filter(|live| knowledge.lost(live, at) && knowledge.may_serve(live)) {
+            self.served_known.add();
+            return Ok(Lookup::Live(Arc::clone(live)));
+        }
+        let record = known.clone().filter(|live| knowledge.record_counts(live, at));
         let failed = match knowledge.ask(key, site_name, now, at, record).await {
             Ok(answer) => return Ok(answer),
             Err(failed) => failed,
         };
-        match known.filter(|live| knowledge.may_serve(live, &key.hash)) {
+        match known.filter(|live| knowledge.may_serve(live)) {
             Some(live) => {
                 self.served_known.add();
                 Ok(Lookup::Live(live))
@@ -245,14 +242,24 @@ impl CachedStore {
 
     /// Whether a live record of the token was read a moment ago. It is not asked for, and may no longer count.
     pub fn knows(&self, site: SiteId, hash: &TokenHash) -> bool {
-        self.knowledge.tokens.contains_key(&TokenKey { site, hash: *hash })
+        self.knowledge.tokens.contains(&TokenKey { site, hash: *hash })
     }
 
     /// The next request with this token asks the store.
-    pub async fn forget_token(&self, site: SiteId, hash: &TokenHash) {
+    pub fn forget_token(&self, site: SiteId, hash: &TokenHash) {
         let key = TokenKey { site, hash: *hash };
         self.knowledge.token_flights.forget(&key);
-        self.knowledge.tokens.invalidate(&key).await;
+        self.knowledge.tokens.remove(&key);
+    }
+
+    /// Drops what nobody has asked for since the last time; to be called every [`Self::idle`].
+    pub fn forget_idle(&self) {
+        self.knowledge.tokens.forget_idle();
+    }
+
+    /// How long what is known of a token may be of use, at most.
+    pub fn idle(&self) -> Duration {
+        Duration::from_nanos(self.knowledge.review.max(self.knowledge.serve_known.unwrap_or_default()))
     }
 
     /// The next request with any token of the site, or of any client of it, asks the store.
@@ -276,7 +283,7 @@ impl CachedStore {
 
     /// Tokens in the cache, about.
     pub fn len(&self) -> u64 {
-        self.knowledge.tokens.entry_count()
+        self.knowledge.tokens.len() as u64
     }
 
     pub fn is_empty(&self) -> bool {
@@ -314,10 +321,12 @@ impl Knowledge {
         at: u64,
         known: Option<Arc<Live>>,
     ) -> Result<Lookup, StoreError> {
+        // Before the store is asked, for while nothing that it says may be believed it need not be asked at all.
+        self.store.ledger().vouch(site_name).await?;
         if let Some(live) = known
             && let Found::Live(client) = self.client(key.site, site_name, &live.record.client, at).await?
             && Arc::ptr_eq(&client, &live.client)
-            && self.counts(&live, &key.hash, self.now())
+            && self.counts(&live, self.now())
         {
             return Ok(Lookup::Live(live));
         }
@@ -328,14 +337,15 @@ impl Knowledge {
                 .await?;
             match landed.answer {
                 Found::Live(live) if !live.record.expired(now) => {
-                    if self.counts(&live, &key.hash, self.now()) {
+                    if self.counts(&live, self.now()) {
                         return Ok(Lookup::Live(live));
                     }
                 }
                 // Joined: what it did not find may have been put since. The next one is sent later than this request came.
                 _ if landed.sent < at => {}
                 Found::Live(_) => return Ok(Lookup::Unknown(Unknown::Expired)),
-                Found::Unknown(why) => return Ok(Lookup::Unknown(why)),
+                // And after it: a no of a server that is no longer believed may be about a token that is stored.
+                Found::Unknown(why) => return self.store.ledger().vouch(site_name).await.map(|()| Lookup::Unknown(why)),
             }
         }
         Err(StoreError(format!(
@@ -374,12 +384,9 @@ impl Knowledge {
         }
         // One text for all tokens of a client.
         record.client = Arc::clone(&client.id);
-        let live = Arc::new(Live { record, client, asked, judged });
+        let live = Arc::new(Live { key, record, client, asked, judged });
         if !live.record.expired(now) {
-            self.tokens.insert(key, Arc::clone(&live)).await;
-            if ticket.if_current(|| ()).is_none() {
-                self.tokens.invalidate(&key).await;
-            }
+            ticket.if_current(|| self.tokens.insert(Arc::clone(&live)));
         }
         Ok(Found::Live(live))
     }
@@ -418,10 +425,14 @@ impl Knowledge {
         let mut clients = self.clients();
         match client {
             Some(client) if client.enabled => {
-                let live = clients.enter(site, client, self.store.ledger().site(&site_name));
-                // Where it was forgotten meanwhile this answer vouches for nothing, and whoever waits for it asks again.
-                ticket.if_current(|| live.vouched.store(asked, Ordering::Release));
-                Ok(Found::Live(live))
+                let ledger = self.store.ledger().site(&site_name);
+                // Where it was forgotten meanwhile this answer may be older than what is known: whoever waits for it asks again.
+                let entered = ticket.if_current(|| {
+                    let live = clients.enter(site, client.clone(), Arc::clone(&ledger));
+                    live.vouched.store(asked, Ordering::Release);
+                    live
+                });
+                Ok(Found::Live(entered.unwrap_or_else(|| Arc::new(LiveClient::new(client, ledger, 0)))))
             }
             refused => {
                 if let Some(live) = clients.of_site.get(&site).and_then(|clients| clients.get(&id)) {
@@ -434,13 +445,13 @@ impl Knowledge {
     }
 
     /// Whether what is known of a token and its client may be decided on at `at`.
-    fn counts(&self, live: &Live, hash: &TokenHash, at: u64) -> bool {
-        self.vouched(live.client.vouched.load(Ordering::Acquire), at, live.client.site.read_sent()) && self.record_counts(live, hash, at)
+    fn counts(&self, live: &Live, at: u64) -> bool {
+        self.vouched(live.client.vouched.load(Ordering::Acquire), at, live.client.site.read_sent()) && self.record_counts(live, at)
     }
 
     /// The same of the token alone.
-    fn record_counts(&self, live: &Live, hash: &TokenHash, at: u64) -> bool {
-        self.vouched(live.asked, at, live.client.site.read_sent()) && live.stands(hash)
+    fn record_counts(&self, live: &Live, at: u64) -> bool {
+        self.vouched(live.asked, at, live.client.site.read_sent()) && live.stands()
     }
 
     /// Whether an answer asked for at `asked` may be used at `at`, if the last completed read of the log was sent at `read`.
@@ -452,14 +463,20 @@ impl Knowledge {
         asked != NEVER && age < self.review && read != NEVER && at.saturating_sub(read) < self.bound
     }
 
+    /// Whether the follower has failed to read the log, and at `at` nothing counts that was known before.
+    fn lost(&self, live: &Live, at: u64) -> bool {
+        let site = &live.client.site;
+        site.lost() && !site.fresh(at, self.bound)
+    }
+
     /// Whether a token that the store cannot be asked about may be let through all the same.
-    fn may_serve(&self, live: &Live, hash: &TokenHash) -> bool {
+    fn may_serve(&self, live: &Live) -> bool {
         let Some(serve_known) = self.serve_known else { return false };
         let read = live.client.site.read_sent();
         read != NEVER
             && self.now().saturating_sub(read) < serve_known
             && live.client.vouched.load(Ordering::Acquire) != NEVER
-            && live.stands(hash)
+            && live.stands()
     }
 
     fn now(&self) -> u64 {
@@ -498,13 +515,7 @@ impl Clients {
             }
             None => 0,
         };
-        let live = Arc::new(LiveClient {
-            id: Arc::clone(&client.id),
-            site: ledger,
-            cell: AtomicU64::new(cell),
-            client: ArcSwap::from_pointee(client),
-            vouched: AtomicU64::new(NEVER),
-        });
+        let live = Arc::new(LiveClient::new(client, ledger, cell));
         if clients.insert(Arc::clone(&live.id), Arc::clone(&live)).is_none() {
             self.count += 1;
         }

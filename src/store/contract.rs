@@ -52,9 +52,13 @@ pub async fn redis(server: &RedisServer, budget: Duration) -> RedisStore {
     RedisStore::connect(&RedisUrl(server.url().into()), "sg", budget).await.unwrap()
 }
 
-/// One test a rule and store.
+/// One test a rule and store; and all rules together, for stores that are too dear to be made once for each.
 macro_rules! contract {
     ($($rule:ident)*) => {
+        pub async fn every_rule(open: impl AsyncFn() -> Arc<dyn Store>) {
+            $($rule(open().await).await;)*
+        }
+
         mod embedded_store {
             $(
                 #[tokio::test]
@@ -79,8 +83,10 @@ macro_rules! contract {
     };
 }
 
-mod export;
-mod kept;
+pub mod export;
+pub mod kept;
+pub mod presence;
+pub mod revocations;
 
 contract! {
     a_token_is_kept_as_it_was_put_until_it_is_replaced_or_deleted

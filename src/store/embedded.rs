@@ -12,6 +12,7 @@
 mod export;
 pub mod file;
 mod kept;
+mod presence;
 mod revocations;
 #[cfg(test)]
 mod tests;
@@ -33,9 +34,11 @@ use crate::oauth::client::Client;
 use crate::oauth::records::void;
 use crate::policy::time::Timestamp;
 use crate::policy::token::{TokenHash, TokenRecord};
+use crate::store::kept::Subject;
 use crate::store::ledger::Ledger;
 use crate::store::log::Entry;
 use crate::store::marked::{marked, subjects};
+use crate::store::presence::Memory;
 use crate::store::record::{
     EXPIRED_KEPT, check_credential, check_id, check_site, client_name, credential_name, read_client, read_token, token_name, write_client,
     write_token,
@@ -78,6 +81,7 @@ pub struct EmbeddedStore {
     database: Arc<Database>,
     path: Box<str>,
     ledger: Ledger,
+    presence: Memory,
 }
 
 impl EmbeddedStore {
@@ -102,7 +106,7 @@ impl EmbeddedStore {
             let bytes = fs::metadata(path).map(|found| found.len()).unwrap_or_default();
             tracing::info!(store = shown, bytes, took_ms = started.elapsed().as_millis(), "the store is read through and sound");
         }
-        let store = Self { database: Arc::new(database), path: shown.into(), ledger: Ledger::default() };
+        let store = Self { database: Arc::new(database), path: shown.into(), ledger: Ledger::default(), presence: Memory::default() };
         store.lay_out()?;
         Ok(store)
     }
@@ -415,7 +419,8 @@ impl EmbeddedStore {
         let (site, id) = (site.to_owned(), Arc::clone(&client.id));
         self.write(client_name(&site, &id), move |transaction| {
             let mut clients = transaction.open_table(CLIENTS)?;
-            let there = clients.get((&*site, &*id))?.is_some();
+            let left_behind = !expected && deleted(transaction, &clients, &site, &id)?;
+            let there = clients.get((&*site, &*id))?.is_some() && !left_behind;
             if there == expected {
                 clients.insert((&*site, &*id), &*json)?;
                 revocations::append(transaction, &site, &Entry::Client { id: (*id).into() })?;
@@ -424,6 +429,18 @@ impl EmbeddedStore {
         })
         .await
     }
+}
+
+/// Whether the mark of a client has deleted it, and its record was left behind.
+fn deleted(
+    transaction: &WriteTransaction,
+    clients: &impl ReadableTable<(&'static str, &'static str), &'static [u8]>,
+    site: &str,
+    id: &str,
+) -> Result<bool, redb::Error> {
+    let mark = revocations::mark_of(transaction, site, Subject::Deleted(id))?;
+    let record = clients.get((site, id))?.and_then(|json| read_client(site, id, json.value()).ok());
+    Ok(record.is_some_and(|client| marked(client, [None, None, mark, None]).is_none()))
 }
 
 #[async_trait]

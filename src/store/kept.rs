@@ -119,7 +119,7 @@ pub enum Subject<'a> {
     Grant(&'a str),
     /// Its mark is the latest that a client or a user of the site has had.
     Latest,
-    /// A client is disabled while this mark of its is later than that of [`Self::Enabled`].
+    /// A client is disabled while this mark of its is later than those of [`Self::Enabled`] and [`Self::Deleted`].
     Disabled(&'a str),
     Enabled(&'a str),
     /// A client's record that was created until then is none.
@@ -193,12 +193,14 @@ impl<'a> Subject<'a> {
     /// Which marks a new one of it must be later than.
     ///
     /// What is issued in the second of a revocation bears the one after it, and may belong to the next client or user that is revoked in that
-    /// same second. So no two of their marks are alike. A client that is enabled in the second in which it was disabled is enabled.
+    /// same second. So no two of their marks are alike. A client that is enabled in the second in which it was disabled is enabled. And a
+    /// deletion comes after all that was said of the client, so that nothing of it is said of the next one of that id.
     fn behind(self) -> Vec<Self> {
         match self {
             Self::Client(_) | Self::User(_) => vec![self, Self::Latest],
-            Self::Disabled(id) | Self::Enabled(id) => vec![Self::Disabled(id), Self::Enabled(id)],
-            Self::Grant(_) | Self::Latest | Self::Deleted(_) | Self::Secret(_) => vec![self],
+            Self::Disabled(id) | Self::Enabled(id) => vec![Self::Disabled(id), Self::Enabled(id), Self::Deleted(id)],
+            Self::Deleted(id) => vec![self, Self::Disabled(id), Self::Secret(id)],
+            Self::Grant(_) | Self::Latest | Self::Secret(_) => vec![self],
         }
     }
 }

@@ -18,16 +18,18 @@
 //!    answer comes, because [`SiteLedger::generation`] was taken before it was sent.
 //!
 //! That leaves a store that loses what it has acknowledged: a Redis that was restarted from older data, or a replica that was promoted
-//! before the write had reached it. It is another process, or has a log that does not go on from our place. Either is seen by the next
-//! read, which then does not complete: the follower starts over. It compares the marks, writes back what it knows and the store does not,
-//! and does not count as fresh for `SETTLE` after that, while the others write back what they know. What a gateway does not know at the
-//! time of the loss was revoked after its last completed read was sent; so until then it errs within the bound, by 2.
+//! before the write had reached it. It is another process, has another history (`master_replid`), or a log that does not go on from our
+//! place. Each is seen by the next read, which then does not complete: the follower starts over. It compares the marks, writes back what
+//! it knows and the store does not, and does not count as fresh for `SETTLE` after that, while the others write back what they know. What a
+//! gateway does not know at the time of the loss was revoked after its last completed read was sent; so until then it errs within the
+//! bound, by 2. A gateway that starts knows nothing, so it waits as long where others have followed the same log.
 //!
-//! What remains outside the claim: a write that Redis acknowledged and lost, and that no running gateway has read or made. `appendfsync
-//! always`, or `wait_replicas`, leaves no such write.
+//! What remains outside the claim: a write that Redis acknowledged and lost, where no gateway that has read or made it comes back to Redis
+//! within `SETTLE` of the others; `appendfsync always`, or `wait_replicas`, leaves no such write. And a master that is cut off from its fleet
+//! together with a gateway, where no sentinels are asked who the master is.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
@@ -98,6 +100,22 @@ impl Ledger {
         self.instant(Instant::now())
     }
 
+    /// How long the process has known anything.
+    pub fn age(&self) -> Duration {
+        self.born.elapsed()
+    }
+
+    /// How the log of a site is read, for those who watch.
+    pub fn touch(&self, site: &str) -> Touch {
+        let site = self.site(site);
+        let (now, sent) = (self.now(), site.read_sent());
+        Touch {
+            age: (sent != 0).then(|| Duration::from_nanos(now.saturating_sub(sent))),
+            within_bound: self.terms().is_none_or(|terms| site.fresh(now, nanoseconds(terms.bound))),
+            started_over: site.started_over(),
+        }
+    }
+
     /// Says that what the store has just answered may be believed, which takes a follower that is in touch; waits for it for a moment.
     pub async fn vouch(&self, site: &str) -> Result<(), StoreError> {
         let Some(terms) = self.terms() else { return Ok(()) };
@@ -125,6 +143,17 @@ impl Ledger {
     }
 }
 
+/// How the log of a site is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Touch {
+    /// Since the last complete read was sent; `None` where there was none.
+    pub age: Option<Duration>,
+    /// Whether that counts; in a process without a follower everything does.
+    pub within_bound: bool,
+    /// How often the follower had to start over, because the store may have lost something.
+    pub started_over: u64,
+}
+
 /// What is known of one site.
 #[derive(Debug, Default)]
 pub struct SiteLedger {
@@ -135,6 +164,10 @@ pub struct SiteLedger {
     began: AtomicU64,
     /// When the last completed read of the log was sent; 0 for never.
     read_sent: AtomicU64,
+    /// Whether a read has failed since the last one that was complete.
+    lost: AtomicBool,
+    /// How often the follower had to start over.
+    started_over: AtomicU64,
     /// Rung at each completed read.
     news: Notify,
 }
@@ -235,6 +268,7 @@ impl SiteLedger {
     /// A read of the log that was sent at `sent` is complete, and all that it told is noted.
     pub fn read_completed(&self, sent: u64) {
         self.read_sent.fetch_max(sent, Ordering::AcqRel);
+        self.lost.store(false, Ordering::Relaxed);
         self.news.notify_waiters();
     }
 
@@ -247,6 +281,25 @@ impl SiteLedger {
     /// When the last completed read was sent; 0 for never.
     pub fn read_sent(&self) -> u64 {
         self.read_sent.load(Ordering::Acquire)
+    }
+
+    /// The log could not be read.
+    pub fn note_lost(&self) {
+        self.lost.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the store is lost, as far as the follower can tell: a read has failed, and none was complete since.
+    pub fn lost(&self) -> bool {
+        self.lost.load(Ordering::Relaxed)
+    }
+
+    /// The follower starts over, because the store may have lost something.
+    pub fn note_start_over(&self) {
+        self.started_over.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn started_over(&self) -> u64 {
+        self.started_over.load(Ordering::Relaxed)
     }
 
     fn grown(&self) {
@@ -360,6 +413,20 @@ mod tests {
         assert!(ledger.vouch("erp").await.is_err(), "another site");
         ledger.site("erp").read_completed(ledger.now());
         ledger.vouch("erp").await.unwrap();
+    }
+
+    #[test]
+    fn whoever_watches_sees_how_far_behind_it_is() {
+        let ledger = Ledger::default();
+        assert_eq!(ledger.touch("erp"), Touch { age: None, within_bound: true, started_over: 0 }, "there is no follower");
+        ledger.follow(Terms { bound: Duration::from_secs(3600), patience: Duration::ZERO });
+        assert_eq!(ledger.touch("erp"), Touch { age: None, within_bound: false, started_over: 0 });
+        ledger.site("erp").note_start_over();
+        ledger.site("erp").read_completed(1);
+        let touch = ledger.touch("erp");
+        assert!(touch.within_bound && touch.started_over == 1, "{touch:?}");
+        assert!(touch.age.is_some_and(|age| age <= ledger.age()), "{touch:?}");
+        assert_eq!(ledger.touch("shop").age, None);
     }
 
     #[tokio::test]

@@ -17,7 +17,7 @@
 use crate::policy::time::Timestamp;
 use crate::policy::token::TokenHash;
 
-/// Entries that a log keeps, about: at a thousand revocations a second it still reaches back ten times further than any gateway lags.
+/// Entries that a log keeps, about: at a thousand revocations a second it reaches back ten seconds. Whoever was away for longer starts over.
 pub const ENTRIES_MAX: u64 = 10_000;
 
 /// What was taken back.

@@ -7,7 +7,6 @@ use crate::oauth::client::Client;
 use crate::policy::time::Timestamp;
 use crate::policy::token::TokenHash;
 use crate::store::kept::Subject;
-use crate::store::{Store, StoreError};
 
 /// Whose marks decide about a client, in the order in which [`Marked`] takes them.
 pub fn subjects(id: &str) -> [Subject<'_>; 4] {
@@ -22,7 +21,8 @@ pub fn marked(client: Client, [disabled, enabled, deleted, secret]: Marks) -> Op
     if deleted.is_some_and(|mark| client.created <= mark) {
         return None;
     }
-    let enabled = client.enabled && disabled <= enabled;
+    // Until its deletion it was another client of the same id that was disabled.
+    let enabled = client.enabled && disabled <= enabled.max(deleted);
     let client = Client { enabled, ..client };
     let since = client.secret_since.unwrap_or(client.created);
     if client.public() || secret.is_none_or(|mark| since >= mark) {
@@ -30,19 +30,6 @@ pub fn marked(client: Client, [disabled, enabled, deleted, secret]: Marks) -> Op
     }
     // The record is from before the rotation, and the secret that came after it is lost. It must not become a public client.
     Some(Client { secret: Some(TokenHash::from_bytes(NO_SECRET)), previous_secret: None, ..client })
-}
-
-/// Keeps a new client; `false` where its id is taken. A record that its marks make none, as a store has it that went back in time, takes no
-/// id.
-pub async fn create(store: &dyn Store, site: &str, client: &Client) -> Result<bool, StoreError> {
-    if store.create_client(site, client).await? {
-        return Ok(true);
-    }
-    if store.client(site, &client.id).await?.is_some() {
-        return Ok(false);
-    }
-    store.delete_client(site, &client.id).await?;
-    store.create_client(site, client).await
 }
 
 /// No secret has this hash that anybody could find.
@@ -82,6 +69,20 @@ mod tests {
             assert_eq!(marked(client(), marks).unwrap().enabled, lives, "{marks:?}");
             let off = Client { enabled: false, ..client() };
             assert!(!marked(off, marks).unwrap().enabled, "no mark enables a record that says otherwise");
+        }
+    }
+
+    #[test]
+    fn a_client_is_not_disabled_by_what_was_said_of_an_earlier_one_of_its_id() {
+        for (disabled, enabled, deleted, lives) in [
+            (at(5), None, at(6), true),
+            (at(5), at(4), at(6), true),
+            (at(7), at(4), at(6), false),
+            (at(7), at(8), at(6), true),
+            (at(7), None, at(6), false),
+        ] {
+            let marks = [disabled, enabled, deleted, None];
+            assert_eq!(marked(client(), marks).unwrap().enabled, lives, "{marks:?}");
         }
     }
 

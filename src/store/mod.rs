@@ -13,19 +13,33 @@ pub mod follower;
 pub mod grants;
 pub mod kept;
 pub mod ledger;
-mod link;
+pub mod link;
 pub mod log;
-pub mod marked;
+mod marked;
 pub mod origins;
+pub mod presence;
 mod record;
 pub mod redis;
 pub mod seal;
+pub mod servers;
+pub mod tokens;
 
 #[cfg(test)]
 pub(crate) mod contract;
 #[cfg(test)]
+#[path = "../../tests/support/alone.rs"]
+mod redis_alone;
+#[cfg(test)]
+#[path = "../../tests/support/cluster.rs"]
+pub(crate) mod redis_cluster;
+#[cfg(test)]
 #[path = "../../tests/support/redis.rs"]
 pub(crate) mod redis_server;
+#[cfg(test)]
+#[path = "../../tests/support/sentinel.rs"]
+pub(crate) mod redis_watched;
+#[cfg(test)]
+mod watched;
 
 use std::fmt;
 use std::sync::Arc;
@@ -40,7 +54,9 @@ use crate::store::embedded::EmbeddedStore;
 use crate::store::export::PortableStore;
 use crate::store::kept::{RecordStore, RevocationStore};
 use crate::store::ledger::Ended;
+use crate::store::presence::PresenceStore;
 use crate::store::redis::RedisStore;
+use crate::store::servers::Servers;
 
 /// Seconds for which a deleted token is remembered whose record cannot be read: the longest that one may live, a year.
 const ENDED_KEPT: u64 = 365 * 86_400;
@@ -92,7 +108,7 @@ pub trait CredentialStore: Send + Sync {
 
 /// Everything that one gate keeps.
 #[async_trait]
-pub trait Store: TokenStore + ClientStore + CredentialStore + RecordStore + RevocationStore + PortableStore {
+pub trait Store: TokenStore + ClientStore + CredentialStore + RecordStore + RevocationStore + PresenceStore + PortableStore {
     /// Asks for an answer, any answer: for `/readyz` and for the check before a port is open.
     async fn ping(&self) -> Result<(), StoreError>;
     /// `embedded` or `redis`.
@@ -106,7 +122,7 @@ pub trait Store: TokenStore + ClientStore + CredentialStore + RecordStore + Revo
 pub async fn open(settings: &Settings) -> Result<Arc<dyn Store>, StoreError> {
     let store: Arc<dyn Store> = match &settings.backend {
         Backend::Embedded { path } => Arc::new(EmbeddedStore::open(path)?),
-        Backend::Redis { url, prefix } => Arc::new(RedisStore::connect(url, prefix, settings.lookup_timeout).await?),
+        Backend::Redis { servers, prefix } => Arc::new(RedisStore::connect(servers, prefix, settings.lookup_timeout).await?),
     };
     store.ping().await?;
     Ok(store)
@@ -129,7 +145,7 @@ fn wall_clock() -> Timestamp {
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub backend: Backend,
-    /// The longest that one look-up may take; then the store counts as unable to answer.
+    /// The longest that one question to the store may take; then it counts as unable to answer.
     pub lookup_timeout: Duration,
     /// Tokens that the cache keeps.
     pub cache_entries_max: u64,
@@ -143,11 +159,11 @@ pub struct Settings {
 pub enum Backend {
     /// One transactional local file.
     Embedded { path: std::path::PathBuf },
-    /// `url` as the `redis` crate reads it: `redis://`, `rediss://` (TLS), `redis+unix://`; `prefix` is `sg` unless configured.
-    Redis { url: RedisUrl, prefix: String },
+    /// `prefix` is `sg` unless configured.
+    Redis { servers: Servers, prefix: String },
 }
 
-/// A Redis address, password included: it prints without it.
+/// A Redis address as the `redis` crate reads it, `redis://`, `rediss://` (TLS) or `redis+unix://`, password included: it prints without it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RedisUrl(pub Arc<str>);
 

@@ -8,7 +8,7 @@
 //! sg:<site>:client-tokens:<id>    sorted set of token hashes by `exp`
 //! ```
 //!
-//! and what `redis/kept.rs` adds.
+//! and what `redis/kept.rs`, `revocations.rs` and `presence.rs` add.
 //!
 //! The last two are indexes, so that no operation scans keys; only `store copy` does (`redis/export.rs`). Index and key live in different Cluster slots, so no transaction spans
 //! them: the order of the writes does the work. An index entry is written before its key, and readers pass over entries without a key;
@@ -18,6 +18,9 @@ mod export;
 #[cfg(test)]
 mod grants_tests;
 mod kept;
+mod presence;
+#[cfg(test)]
+mod presence_tests;
 mod revocations;
 #[cfg(test)]
 mod tests;
@@ -40,7 +43,9 @@ use crate::store::record::{
     EXPIRED_KEPT, check_credential, check_id, check_site, client_name, credential_name, read_client, read_token, token_name, write_client,
     write_token,
 };
-use crate::store::{ClientStore, CredentialStore, RedisUrl, Store, StoreError, TokenStore, ended, wall_clock};
+use crate::store::redis::kept::swap;
+use crate::store::servers::Servers;
+use crate::store::{ClientStore, CredentialStore, Store, StoreError, TokenStore, ended, wall_clock};
 
 /// The longest key prefix, in bytes.
 const PREFIX_BYTES_MAX: usize = 32;
@@ -63,11 +68,11 @@ pub struct RedisStore {
 
 impl RedisStore {
     /// Connects, on the runtime that is to keep the connection and its keeper: see `link`. `budget` bounds every exchange.
-    pub async fn connect(url: &RedisUrl, prefix: &str, budget: Duration) -> Result<Self, StoreError> {
+    pub async fn connect(servers: impl Into<Servers>, prefix: &str, budget: Duration) -> Result<Self, StoreError> {
         if !(1..=PREFIX_BYTES_MAX).contains(&prefix.len()) || check_site(prefix).is_err() {
             return Err(StoreError(format!("`{}` is no key prefix: 1 to {PREFIX_BYTES_MAX} of A-Z a-z 0-9 . _ -", prefix.escape_debug())));
         }
-        Ok(Self { link: Link::connect(url, budget).await?, prefix: prefix.into(), ledger: Ledger::default() })
+        Ok(Self { link: Link::connect(&servers.into(), budget).await?, prefix: prefix.into(), ledger: Ledger::default() })
     }
 
     fn token_key(&self, site: &str, hash: &TokenHash) -> Result<String, StoreError> {
@@ -121,6 +126,19 @@ impl RedisStore {
     /// After the change: whoever reads the entry and then looks the client up must find it changed.
     async fn announce_client(&self, site: &str, id: &str) -> Result<(), StoreError> {
         self.announce(site, &Entry::Client { id: id.into() }).await
+    }
+
+    /// Puts a client in the place of one that its mark has deleted, and whose record was left behind or came back.
+    async fn replace_deleted(&self, site: &str, client: &Client) -> Result<bool, StoreError> {
+        let (key, name) = (self.client_key(site, &client.id)?, || client_name(site, &client.id));
+        let json: Option<Vec<u8>> = self.read(&command("GET", &key), name).await?;
+        let Some(json) = json else { return Ok(false) };
+        // One that cannot be read is there until an operator has looked at it.
+        let Ok(before) = read_client(site, &client.id, &json) else { return Ok(false) };
+        if marked(before, of_one(&self.each_mark(site, &subjects(&client.id)).await?)).is_some() {
+            return Ok(false);
+        }
+        self.write(&swap(&key, &json, &write_client(site, client)?, None), name).await
     }
 
     /// The values of many keys, in their order. Single `GET`s in one pipeline: `MGET` cannot cross the slots of a Cluster.
@@ -257,7 +275,7 @@ impl ClientStore for RedisStore {
         let mut enter = command("SADD", &self.clients_key(site)?);
         enter.arg(&*client.id);
         self.write::<()>(&enter, name).await?;
-        let created = self.write::<Option<String>>(&set, name).await?.is_some();
+        let created = self.write::<Option<String>>(&set, name).await?.is_some() || self.replace_deleted(site, client).await?;
         // Again, for one who deletes the id's last holder at the same time: its `SREM` may have come between, but never comes after,
         // because the `DEL` that made room here follows it.
         self.write::<()>(&enter, name).await?;

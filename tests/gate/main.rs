@@ -2,7 +2,7 @@
 //!
 //! `support` is what the tests stand on; `admin` the commands that need no running gate; `audit` the log of who did what; `bypass` is the table of everything that Frappe
 //! lets a narrow token do; `ordinary` the traffic that must pass unharmed; `edge` the wire; `store` what happens when the store fails;
-//! `clients` the libraries that people use; `browser` what people see; `house` the order of the source.
+//! `faults` that revocations hold whatever fails; `clients` the libraries that people use; `browser` what people see; `house` the order of the source.
 
 mod admin;
 mod audit;
@@ -11,6 +11,7 @@ mod bypass;
 mod clients;
 mod commands;
 mod edge;
+mod faults;
 mod house;
 mod oauth;
 mod ordinary;

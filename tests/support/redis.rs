@@ -2,8 +2,9 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -14,19 +15,28 @@ const START_MAX: Duration = Duration::from_secs(20);
 /// A port is free when it is chosen and may be taken when it is used.
 const PORTS_TRIED_MAX: usize = 10;
 
+/// Ports are tried from here to the foot of the range that the kernel hands out by itself, so that none is lost to an outgoing connection
+/// while its server is not there.
+const PORTS: std::ops::Range<u16> = 12_000..32_000;
+
+/// Options of a master whose replicas need not wait for others that might come.
+pub const AT_ONCE: [&str; 2] = ["--repl-diskless-sync-delay", "0"];
+
 pub struct RedisServer {
     directory: TempDir,
     port: u16,
+    more: Vec<String>,
     process: Child,
 }
 
 impl RedisServer {
-    pub fn start() -> Self {
+    /// With more of its options, which are asked for again where a port among them was taken.
+    pub fn with(more: impl Fn() -> Vec<String>) -> Self {
         let directory = tempfile::tempdir().expect("there is a place for temporary files");
         for _ in 0..PORTS_TRIED_MAX {
-            let port = free_port();
-            if let Some(process) = run(&directory, port) {
-                return Self { directory, port, process };
+            let (port, more) = (free_port(), more());
+            if let Some(process) = run(&directory, port, &more) {
+                return Self { directory, port, more, process };
             }
         }
         panic!("redis-server did not start on any of {PORTS_TRIED_MAX} free ports");
@@ -36,12 +46,13 @@ impl RedisServer {
         format!("redis://127.0.0.1:{}/0", self.port)
     }
 
-    pub fn socket_url(&self) -> String {
-        format!("redis+unix://{}", self.socket().display())
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
-    pub fn socket(&self) -> PathBuf {
-        self.directory.path().join("redis.sock")
+    /// Where it keeps its files.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
     }
 
     /// SIGSTOP: connections stay open and nothing is answered.
@@ -60,11 +71,11 @@ impl RedisServer {
         self.process.wait().expect("the process is ours");
     }
 
-    /// After [`Self::kill`]: an empty server on the same port.
+    /// After [`Self::kill`]: a server on the same port, and empty unless it was told to keep something.
     pub fn restart(&mut self) {
         let deadline = Instant::now() + START_MAX;
         while Instant::now() < deadline {
-            if let Some(process) = run(&self.directory, self.port) {
+            if let Some(process) = run(&self.directory, self.port, &self.more) {
                 self.process = process;
                 return;
             }
@@ -86,18 +97,28 @@ impl Drop for RedisServer {
     }
 }
 
-fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("there is a free port");
-    listener.local_addr().expect("a bound socket has an address").port()
+/// A port that nobody listens on. Processes of a test run start at different places, so that they seldom meet.
+pub fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let range = PORTS.end - PORTS.start;
+    let start = u16::try_from(std::process::id() % u32::from(range)).expect("below a u16").wrapping_mul(7) % range;
+    loop {
+        let step = NEXT.fetch_add(1, Ordering::Relaxed) % range;
+        let port = PORTS.start + (start + step) % range;
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// Starts a server and waits until it answers; `None` where it ended instead, as it does when the port is taken.
-fn run(directory: &TempDir, port: u16) -> Option<Child> {
+fn run(directory: &TempDir, port: u16, more: &[String]) -> Option<Child> {
     let socket = directory.path().join("redis.sock");
     let mut process = Command::new("redis-server")
         .current_dir(directory.path())
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--unixsocket"])
         .arg(&socket)
+        .args(more)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())

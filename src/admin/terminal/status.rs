@@ -24,7 +24,10 @@ pub fn status(status: &Value, now: Timestamp, style: Style) -> String {
     row("connections", connections(&status["connections"]));
     row("audit", status["audit"]["lost"].as_u64().map(|count| audit(count, status["audit"]["stuck"] == true)));
     let mut shown = fields(&rows, style);
-    for section in [sites(&status["sites"], style), certificates(&status["certificates"], now, style)].into_iter().flatten() {
+    for section in [sites(&status["sites"], style), logs(&status["sites"], style), certificates(&status["certificates"], now, style)]
+        .into_iter()
+        .flatten()
+    {
         if !shown.is_empty() {
             shown.push('\n');
         }
@@ -94,6 +97,30 @@ fn sites(sites: &Value, style: Style) -> Option<String> {
         }
     }
     (!rows.is_empty()).then(|| table(&["SITE", "SERVER", "STATE", "FAILURES"], rows.into_iter(), style))
+}
+
+/// How each site's revocation log is read.
+fn logs(sites: &Value, style: Style) -> Option<String> {
+    let mut rows = Vec::new();
+    for site in sites.as_array()? {
+        let log = &site["revocation_log"];
+        let Some(in_touch) = log["in_touch"].as_bool() else { continue };
+        let read = match (in_touch, log["age_ms"].as_u64()) {
+            (true, Some(age)) => Cell::painted(&format!("{age} ms ago"), Paint::Good),
+            (false, Some(age)) => Cell::painted(&format!("{age} ms ago, TOO LONG: nobody is let in"), Paint::Bad),
+            (true, None) => Cell::plain("?"),
+            (false, None) => Cell::painted("NEVER: nobody is let in", Paint::Bad),
+        };
+        let gateways = log["gateways"].as_u64().map_or_else(|| "?".to_owned(), |gateways| gateways.to_string());
+        let started_over = log["started_over"].as_u64().map(|times| times.to_string());
+        rows.push(vec![
+            Cell::plain(site["name"].as_str().unwrap_or("?")),
+            read,
+            Cell::plain(&gateways),
+            Cell::plain(&started_over.unwrap_or_default()),
+        ]);
+    }
+    (!rows.is_empty()).then(|| table(&["SITE", "REVOCATIONS READ", "GATEWAYS", "STARTED OVER"], rows.into_iter(), style))
 }
 
 fn certificates(certificates: &Value, now: Timestamp, style: Style) -> Option<String> {

@@ -220,8 +220,10 @@ fn a_whole_status_is_shown() {
             {"name": "erp.example.com", "servers": [
                 {"server": "http://127.0.0.1:8000", "healthy": true, "failures": 0},
                 {"server": "http://127.0.0.1:8001", "healthy": false, "failures": 3},
-            ]},
-            {"name": "shop.example.com", "servers": []},
+            ], "revocation_log": {"age_ms": 112, "in_touch": true, "started_over": 1, "gateways": 2}},
+            {"name": "shop.example.com", "servers": [], "revocation_log": {"age_ms": 5200, "in_touch": false, "started_over": 0}},
+            {"name": "new.example.com", "servers": [], "revocation_log": {"age_ms": null, "in_touch": false, "gateways": 0}},
+            {"name": "old.example.com", "servers": []},
         ],
         "cache": {"entries": 12, "hits": 999, "misses": 1},
         "connections": {"open": 3, "accepted": 70, "refused": 0},
@@ -245,6 +247,13 @@ SITE              SERVER                 STATE    FAILURES
 erp.example.com   http://127.0.0.1:8000  healthy  0
 erp.example.com   http://127.0.0.1:8001  resting  3
 shop.example.com
+new.example.com
+old.example.com
+
+SITE              REVOCATIONS READ                         GATEWAYS  STARTED OVER
+erp.example.com   112 ms ago                               2         1
+shop.example.com  5200 ms ago, TOO LONG: nobody is let in  ?         0
+new.example.com   NEVER: nobody is let in                  0
 
 CERTIFICATE  NAMES                          EXPIRES
 /etc/a.pem   erp.example.com *.example.org  2026-01-31 00:00:00Z, 30 days left

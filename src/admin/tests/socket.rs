@@ -94,8 +94,10 @@ async fn every_operation_goes_through_the_socket() {
     assert_eq!(remote.update_client(ERP, "crm", &change).await.expect("it is there").own_api_key, Some(true));
     let rotated = remote.rotate_secret(ERP, "crm", Rotation::default()).await.expect("it has a secret");
     assert_ne!(rotated.client_secret, created.client_secret);
-    assert!(remote.delete_client(ERP, "crm").await.expect("it is there").deleted);
+    assert!(gate.room.lives(&registered.hash).await);
+    assert!(remote.revoke_client(ERP, "crm").await.expect("it is there").revoked);
     assert!(!gate.room.lives(&registered.hash).await);
+    assert!(remote.delete_client(ERP, "crm").await.expect("it is there").deleted);
     assert_eq!(remote.status().await.expect("a status")["store"]["kind"], "embedded");
 }
 

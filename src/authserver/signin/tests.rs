@@ -854,7 +854,7 @@ async fn an_operator_ends_sessions_and_grants() {
     let mut browser = house.browser("sam@example.com").await;
     let page = house.sign_in(&mut browser, &link(&[])).await;
     let first = house.code_of(&house.decide(&mut browser, &page, ALLOW).await).await;
-    house.store().raise(SITE, &[(Subject::User("sam@example.com").field(), house.now())]).await.unwrap();
+    house.store().revoke(SITE, &[Subject::User("sam@example.com")], house.now()).await.unwrap();
     // The browser has to sign in again, and what comes then is newer than the revocation.
     let page = house.sign_in(&mut browser, &link(&[])).await;
     let second = house.code_of(&house.decide(&mut browser, &page, ALLOW).await).await;

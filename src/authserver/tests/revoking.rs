@@ -146,7 +146,7 @@ async fn introspection_says_nothing_else_of_what_is_worth_nothing() {
     assert_eq!(bench.ask(by_resource(&second)).await.json()["active"], true);
 
     grants::end(bench.store(), ERP, &grant.id, End::User, bench.now).await.expect("the store");
-    bench.shared.cached.forget_token(SiteId(0), &TokenHash::of(text(&second, "access_token").as_bytes())).await;
+    bench.shared.cached.forget_token(SiteId(0), &TokenHash::of(text(&second, "access_token").as_bytes()));
     inactive(by_resource(&second), "its grant has ended").await;
     inactive(introspecting(text(&second, "refresh_token")), "T56, its grant has ended").await;
 }

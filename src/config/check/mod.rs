@@ -8,6 +8,7 @@ mod header;
 mod listen;
 mod oauth;
 mod operation;
+mod redis;
 mod rpc;
 mod sensitive;
 mod site;

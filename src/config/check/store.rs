@@ -1,19 +1,22 @@
 //! `[store]`: where tokens are kept, and how fresh an answer must be.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use data_encoding::HEXLOWER_PERMISSIVE;
-use redis::{ConnectionAddr, IntoConnectionInfo};
 
+use crate::config::check::redis;
 use crate::config::checked::Secret;
 use crate::config::section::Section;
-use crate::store::{Backend, RedisUrl, Settings};
+use crate::store::{Backend, Settings};
+use crate::wording::show_time;
 
 const EMBEDDED_PATH: &str = "/var/lib/scopegate/scopegate.redb";
 const KEY_PREFIX: &str = "sg";
 const KEY_PREFIX_MAX: usize = 32;
 const ENCRYPTION_KEY_BYTES: usize = 32;
+const SERVE_KNOWN: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(600);
 
 /// The store, and the key for what it keeps sealed.
 pub fn store(section: &Section<'_>) -> (Option<Settings>, Option<Secret>) {
@@ -23,57 +26,44 @@ pub fn store(section: &Section<'_>) -> (Option<Settings>, Option<Secret>) {
         _ => Err(format!("`{text}` is not a store; write \"embedded\" (one machine) or \"redis\" (several)")),
     });
     let path = section.path("path");
-    let url = section.secret("url", "url_file");
+    let servers = redis::servers(section, kind.as_deref() == Some("redis"));
     let prefix = section.text("key_prefix", key_prefix).unwrap_or_else(|| KEY_PREFIX.into());
     let lookup_timeout = section.time("lookup_timeout", millis(50), &(millis(1)..=millis(10_000)));
     let cache_entries_max = section.whole("cache_entries_max", 1_000_000, 1..=100_000_000);
     let revocation_bound = section.time("revocation_bound", millis(1000), &(millis(10)..=millis(60_000)));
+    let serve_known = serve_known(section, revocation_bound);
     let key = encryption_key(section);
 
     let backend = if kind.as_deref() == Some("redis") {
-        redis_backend(section, url, prefix)
+        servers.map(|servers| Backend::Redis { servers, prefix })
     } else {
-        if section.has("url") || section.has("url_file") {
+        if redis::KEYS.iter().any(|key| section.has(key)) {
             section.refuse("kind", "is \"embedded\", yet a Redis address is set; write kind = \"redis\", or remove the address");
         }
         Some(Backend::Embedded { path: path.unwrap_or_else(|| PathBuf::from(EMBEDDED_PATH)) })
     };
-    let settings = backend.map(|backend| Settings { backend, lookup_timeout, cache_entries_max, revocation_bound, serve_known: None });
+    let settings = backend.map(|backend| Settings { backend, lookup_timeout, cache_entries_max, revocation_bound, serve_known });
     (settings, key)
 }
 
-fn redis_backend(section: &Section<'_>, url: Option<Secret>, prefix: String) -> Option<Backend> {
-    if !section.has("url") && !section.has("url_file") {
-        section.refuse("url", "missing; write url = \"redis://127.0.0.1:6379\", or url_file where it has a password");
+/// What to do while the store cannot be asked: the second key says how long the known is served, and stands for the whole answer.
+fn serve_known(section: &Section<'_>, revocation_bound: Duration) -> Option<Duration> {
+    section.text("on_store_loss", |text| match text {
+        "refuse" => Ok(()),
+        _ => Err(format!("`{text}` is nothing to do; write \"refuse\", or serve_known = \"30s\" in its place")),
+    });
+    let known = section.time_if_wanted("serve_known", None, &SERVE_KNOWN)?;
+    if section.has("on_store_loss") {
+        section.refuse("serve_known", "is set beside `on_store_loss`; keep one of the two");
     }
-    let url = url?;
-    let key = if section.has("url_file") { "url_file" } else { "url" };
-    if url.reveal().contains('@') {
-        section.warn_if_written("url", "url_file");
-    }
-    // The address may hold a password, so no error repeats it.
-    let Ok(connection) = url.reveal().into_connection_info() else {
+    if known < revocation_bound {
+        let bound = show_time(revocation_bound);
         section.refuse(
-            key,
-            "is not an address of Redis; write it like redis://user:password@host:6379, rediss://… for TLS, or redis+unix:///path",
+            "serve_known",
+            &format!("is shorter than `revocation_bound`, for which the known is served anyway; write \"{bound}\" or more"),
         );
-        return None;
-    };
-    match connection.addr() {
-        ConnectionAddr::TcpTls { insecure: true, .. } => {
-            section.refuse(key, "switches off the check of the server's certificate; remove `#insecure`");
-        }
-        ConnectionAddr::Tcp(host, _) if !loopback(host) => {
-            section
-                .warn(key, &format!("records cross the network to `{host}` unencrypted; use rediss:// unless the network is yours alone"));
-        }
-        _ => {}
     }
-    Some(Backend::Redis { url: RedisUrl(url.reveal().into()), prefix })
-}
-
-fn loopback(host: &str) -> bool {
-    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    Some(known)
 }
 
 /// `:` separates the parts of a key, and `{}` mark the part that places it in a cluster.

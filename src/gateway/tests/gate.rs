@@ -71,7 +71,7 @@ impl Gate {
         };
         let shared = Shared {
             store: Arc::new(CachedStore::new(scene.store.clone(), &settings)),
-            keys: Arc::new(ClientKeys::new(scene.store.clone(), Some(scene.seal.clone()), revocation_bound)),
+            keys: Arc::new(ClientKeys::new(scene.store.clone(), Some(scene.seal.clone()), revocation_bound, None)),
             site_tokens: Arc::new(scene.gateway(revocation_bound)),
             origins: Arc::new(Origins::new(scene.store.clone(), revocation_bound)),
             limits: Limits { client: None, address: limit.map(|quota| Arc::new(Addresses::new(quota))), failed_authentications: None },

@@ -75,7 +75,7 @@ impl Scene {
 
     /// A gateway's tokens, with a memory of their own.
     pub fn gateway(&self, bound: Duration) -> KeptTokens {
-        KeptTokens::new(self.store.clone(), Some(self.seal.clone()), bound)
+        KeptTokens::new(self.store.clone(), Some(self.seal.clone()), bound, Duration::ZERO)
     }
 
     pub fn holder(&self) -> Holder {

@@ -224,7 +224,7 @@ async fn what_cannot_be_opened_is_shown_to_nobody_and_ends_nothing() {
         assert!(!away(&lost).contains("canary"), "{why}: {lost:?}");
         assert!(grants::find_live(&*scene.store, SITE, "g-2").await.unwrap().is_some(), "{why}");
     }
-    let keyless = KeptTokens::new(scene.store.clone(), None, NEVER);
+    let keyless = KeptTokens::new(scene.store.clone(), None, NEVER, std::time::Duration::ZERO);
     let lost = scene.shown(&keyless, scene.now).await.unwrap_err();
     assert!(away(&lost).contains("encryption_key"), "{lost:?}");
 }

@@ -5,14 +5,15 @@
 use async_trait::async_trait;
 use redb::{ReadableTable, TableDefinition, WriteTransaction};
 
+use crate::oauth::records::void;
 use crate::policy::time::Timestamp;
 use crate::policy::token::TokenHash;
-use crate::store::embedded::{EmbeddedStore, remove_token};
+use crate::store::embedded::{EmbeddedStore, TOKENS, remove_token};
 use crate::store::kept::{Revocation, RevocationStore, Subject};
 use crate::store::ledger::{Ended, Ledger};
 use crate::store::log::{ENTRIES_MAX, Entry, Logged};
 use crate::store::marked::Marks;
-use crate::store::record::check_site;
+use crate::store::record::{check_site, read_token};
 use crate::store::{StoreError, wall_clock};
 
 /// (site, subject) to its mark.
@@ -50,6 +51,11 @@ pub(super) fn raise(transaction: &WriteTransaction, site: &str, field: &str, at:
         append(transaction, site, &Entry::Mark { subject: field.into(), at })?;
     }
     Ok(())
+}
+
+pub(super) fn mark_of(transaction: &WriteTransaction, site: &str, subject: Subject<'_>) -> Result<Option<Timestamp>, redb::Error> {
+    let mark = transaction.open_table(NOT_BEFORE)?.get((site, &*subject.field()))?.map(|mark| Timestamp::from_unix(mark.value()));
+    Ok(mark)
 }
 
 fn log_name(site: &str) -> String {
@@ -160,7 +166,11 @@ impl RevocationStore for EmbeddedStore {
         let (of, tokens, known) = (site.to_owned(), all.to_vec(), self.ledger.site(site));
         self.write(format!("{} tokens of site {site}", all.len()), move |transaction| {
             for (hash, ended) in tokens {
-                if remove_token(transaction, &of, &hash)?.is_some() {
+                let json = transaction.open_table(TOKENS)?.get((&*of, *hash.as_bytes()))?.map(|json| json.value().to_vec());
+                // What was put there after the revocation is left alone.
+                let later = |json: &[u8]| read_token(&of, &hash, json).is_ok_and(|record| !void(record.iat, Some(ended.at)));
+                if json.is_some_and(|json| !later(&json)) {
+                    remove_token(transaction, &of, &hash)?;
                     append(transaction, &of, &Entry::Token { hash, at: ended.at, exp: ended.exp })?;
                 }
             }
@@ -206,3 +216,6 @@ impl RevocationStore for EmbeddedStore {
         Ok(SERVER.to_owned())
     }
 }
+
+#[cfg(test)]
+mod tests;

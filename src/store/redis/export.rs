@@ -68,6 +68,9 @@ impl<'k> Key<'k> {
             [site, "notbefore"] => check_tag(site).map(|site| Self::Marks { site })?,
             // What it tells, the marks and the tokens say as well.
             [site, "revocations"] => check_tag(site).map(|_| Self::Index)?,
+            // Of the gateways on this store.
+            [site, "gateways"] => check_tag(site).map(|_| Self::Index)?,
+            [site, "applied", name] => check_tag(site).and_then(|_| check_id(name).ok()).map(|()| Self::Index)?,
             [site, name, id] => {
                 check_place(site, id).ok()?;
                 match (Kind::parse(name), Set::parse(name)) {
@@ -112,27 +115,30 @@ impl PortableStore for RedisStore {
     async fn export(&self, pages: Pages) -> Result<u64, StoreError> {
         let mut to = Sender { pages, page: Page::default(), enough: false };
         let below = format!("{}:", self.prefix);
-        let (mut cursor, mut unknown) = (0_u64, 0);
-        loop {
-            let mut scan = redis::cmd("SCAN");
-            scan.arg(cursor).arg("MATCH").arg(format!("{below}*")).arg("COUNT").arg(STEP);
-            let (next, keys): (u64, Vec<Vec<u8>>) = self.read(&scan, || "the keys".to_owned()).await?;
-            let mut plain = Vec::with_capacity(keys.len());
-            for key in &keys {
-                let key = std::str::from_utf8(key).ok();
-                match key.and_then(|key| Some((key, Key::parse(key.strip_prefix(&below)?)?))) {
-                    None => unknown += 1,
-                    Some((_, Key::Index)) => {}
-                    Some((key, Key::Set { site, set, of })) => self.send_set(&mut to, key, site, set, of).await?,
-                    Some((key, Key::Marks { site })) => self.send_marks(&mut to, key, site).await?,
-                    Some(found) => plain.push(found),
+        let mut unknown = 0;
+        let unread = |why: String| cannot_read("the keys".to_owned(), &why);
+        let layout = self.link.layout().await.map_err(unread)?;
+        for master in self.link.masters() {
+            let mut cursor = 0_u64;
+            loop {
+                let mut scan = redis::cmd("SCAN");
+                scan.arg(cursor).arg("MATCH").arg(format!("{below}*")).arg("COUNT").arg(STEP);
+                let scan = &scan;
+                let (next, keys): (u64, Vec<Vec<u8>>) = self
+                    .link
+                    .ask_at(&master, Repeat::Read, |mut connection| async move { scan.query_async(&mut connection).await })
+                    .await
+                    .map_err(unread)?;
+                unknown += self.send_keys(&mut to, &below, &keys).await?;
+                cursor = next;
+                if cursor == 0 || to.enough {
+                    break;
                 }
             }
-            self.send_values(&mut to, &plain).await?;
-            cursor = next;
-            if cursor == 0 || to.enough {
-                break;
-            }
+        }
+        // A key that moved from a master still to be read to one that was read is missing.
+        if !to.enough && self.link.layout().await.map_err(unread)? != layout {
+            return Err(unread("they moved to other servers meanwhile; when they are at rest, begin again".to_owned()));
         }
         let rest = to.page.take();
         if !rest.is_empty() {
@@ -166,6 +172,24 @@ impl PortableStore for RedisStore {
 }
 
 impl RedisStore {
+    /// Sends what stands under `keys`, and says how many of them are of no known kind.
+    async fn send_keys(&self, to: &mut Sender, below: &str, keys: &[Vec<u8>]) -> Result<u64, StoreError> {
+        let mut unknown = 0;
+        let mut plain = Vec::with_capacity(keys.len());
+        for key in keys {
+            let key = std::str::from_utf8(key).ok();
+            match key.and_then(|key| Some((key, Key::parse(key.strip_prefix(below)?)?))) {
+                None => unknown += 1,
+                Some((_, Key::Index)) => {}
+                Some((key, Key::Set { site, set, of })) => self.send_set(to, key, site, set, of).await?,
+                Some((key, Key::Marks { site })) => self.send_marks(to, key, site).await?,
+                Some(found) => plain.push(found),
+            }
+        }
+        self.send_values(to, &plain).await?;
+        Ok(unknown)
+    }
+
     /// Sends what is one value each, and still there.
     async fn send_values(&self, to: &mut Sender, keys: &[(&str, Key<'_>)]) -> Result<(), StoreError> {
         if keys.is_empty() {
@@ -304,6 +328,8 @@ mod tests {
             ("{erp.example.com}:notbefore", Key::Marks { site: "erp.example.com" }),
             ("erp:clients", Key::Index),
             ("{erp}:revocations", Key::Index),
+            ("{erp}:gateways", Key::Index),
+            ("{erp}:applied:0a", Key::Index),
             ("erp:client-tokens:crm", Key::Index),
         ] {
             assert_eq!(Key::parse(rest), Some(key), "{rest}");
@@ -326,6 +352,13 @@ mod tests {
             "erp:cats:a",
             "erp:clients:a",
             "{erp}:revocations-of-a-later-build",
+            "erp:gateways",
+            "{e p}:gateways",
+            "{erp}:gateways:a",
+            "{erp}:applied",
+            "{erp}:applied:",
+            "{erp}:applied:a b",
+            "erp:applied:a",
         ] {
             assert_eq!(Key::parse(rest), None, "{rest}");
         }

@@ -9,6 +9,7 @@ use crate::policy::time::Timestamp;
 use crate::policy::token::RECORD_VERSION;
 use crate::store::contract::{PATIENCE, client, hash, redis as connect};
 use crate::store::kept::{self, Kind, RecordStore, RevocationStore, Set, Subject, digest_id};
+use crate::store::presence::{Gateway, PresenceStore};
 use crate::store::redis::RedisStore;
 use crate::store::redis::tests::told;
 use crate::store::redis_server::RedisServer;
@@ -161,16 +162,11 @@ sg:{erp.example.com}:revocations
   stream -1 ["client crm", "mark grant:g-2 at 4102444800", "mark client:shop at 4102440000", "mark user:ann@example.com at 4102440000"]
 "#;
 
-/// The line of the runbook, and the same in the file that its commands write for containers.
 #[tokio::test]
-async fn the_rights_that_the_runbook_gives_are_enough_and_needed() {
-    let runbook = include_str!("../../../deploy/RUNBOOK.md");
-    let line = runbook.lines().find(|line| line.starts_with("ACL SETUSER scopegate ")).expect("the runbook has the line");
-    let for_containers = runbook.lines().find(|line| line.starts_with("user scopegate ")).expect("the runbook has the line");
-    let commands = |line: &'static str| line.split(' ').filter(|word| word.starts_with('+')).collect::<Vec<_>>();
-    assert_eq!(commands(line), commands(for_containers));
-    // Redis 7.0, which the tests may run on, does not know it.
-    let rights: Vec<&str> = line.split(' ').skip(3).filter(|word| *word != "+client|setinfo").collect();
+async fn the_rights_of_deploy_are_enough_and_needed() {
+    let users = include_str!("../../../deploy/redis/users.acl");
+    let line = users.lines().find(|line| line.starts_with("user scopegate ")).expect("the file has the line");
+    let rights: Vec<&str> = line.split(' ').skip(2).collect();
 
     let server = RedisServer::start();
     let mut redis = beside(&server);
@@ -186,14 +182,22 @@ async fn the_rights_that_the_runbook_gives_are_enough_and_needed() {
     store.leave(SITE, Set::GrantsOfClient, "crm", "g-2").await.unwrap();
     assert!(store.delete_record(SITE, Kind::Grant, "g-2").await.unwrap());
 
-    // Nor can one of the rights of the provider be left out.
-    for missing in ["+eval", "+hget", "+hset", "+hmget"] {
+    let gateway = Gateway::here();
+    store.present(SITE, &gateway).await.unwrap();
+    store.acknowledge(SITE, &["a".into()], &gateway).await.unwrap();
+    assert_eq!(store.gateways(SITE).await.unwrap().len(), 1);
+    assert_eq!(store.acknowledged(SITE, "a").await.unwrap().len(), 1);
+    store.absent(SITE, &gateway).await.unwrap();
+
+    // Nor can one of the rights of the provider or of the follower be left out.
+    for missing in ["+eval", "+hget", "+hset", "+hmget", "+time", "+expire", "+zremrangebyrank"] {
         assert!(rights.contains(&missing), "{missing}");
         let fewer: Vec<&str> = rights.iter().copied().filter(|word| *word != missing).collect();
         redis::cmd("ACL").arg("SETUSER").arg("fewer").arg("reset").arg(&fewer).query::<()>(&mut redis).unwrap();
         let store = connect("fewer").await;
         let marked = store.raise(SITE, &[(Subject::User("ann@example.com").field(), LATER)]).await;
         let read = store.mark(SITE, &[Subject::User("ann@example.com")]).await;
-        assert!(marked.is_err() || read.is_err(), "{missing} is needed");
+        let lives = store.present(SITE, &gateway).await;
+        assert!(marked.is_err() || read.is_err() || lives.is_err(), "{missing} is needed");
     }
 }

@@ -8,6 +8,7 @@
 //! An exchange is a script on one key, so it works on a Cluster.
 
 use async_trait::async_trait;
+use redis::Cmd;
 
 use crate::policy::time::Timestamp;
 use crate::store::StoreError;
@@ -28,6 +29,13 @@ impl RedisStore {
     fn set_key(&self, site: &str, set: Set, of: &str) -> Result<String, StoreError> {
         self.key(site, set.as_str(), of)
     }
+}
+
+/// Puts `new` in the place of `old`; gives whether it was there.
+pub(super) fn swap(key: &str, old: &[u8], new: &[u8], expires: Option<Timestamp>) -> Cmd {
+    let mut swap = redis::cmd("EVAL");
+    swap.arg(SWAP).arg(1).arg(key).arg(old).arg(new).arg(expires.map_or("-".to_owned(), |at| expiry(at).to_string()));
+    swap
 }
 
 fn expiry(at: Timestamp) -> u64 {
@@ -63,9 +71,7 @@ impl RecordStore for RedisStore {
         expires: Option<Timestamp>,
     ) -> Result<bool, StoreError> {
         let key = self.kept_key(site, kind, id)?;
-        let mut swap = redis::cmd("EVAL");
-        swap.arg(SWAP).arg(1).arg(key).arg(old).arg(new).arg(expires.map_or("-".to_owned(), |at| expiry(at).to_string()));
-        self.write(&swap, || kept_name(site, kind, id)).await
+        self.write(&swap(&key, old, new, expires), || kept_name(site, kind, id)).await
     }
 
     async fn delete_record(&self, site: &str, kind: Kind, id: &str) -> Result<bool, StoreError> {

@@ -10,24 +10,25 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use redis::{Cmd, FromRedisValue};
+use redis::{Cmd, FromRedisValue, Pipeline};
 
+use crate::oauth::records::void;
 use crate::policy::time::Timestamp;
 use crate::policy::token::TokenHash;
 use crate::store::kept::{Revocation, RevocationStore, Subject};
 use crate::store::ledger::{Ended, Ledger};
 use crate::store::link::Repeat;
 use crate::store::log::{ENTRIES_MAX, Entry, Logged};
-use crate::store::record::{check_site, token_name};
+use crate::store::record::{check_site, read_token};
 use crate::store::redis::{RedisStore, cannot_change, cannot_read, command};
 use crate::store::{StoreError, wall_clock};
 
 /// KEYS: the marks, the log. ARGV: the second, the entries that the log keeps, how many fields are marked, these, and those that the new
-/// marks must come after. Gives the second.
+/// marks must come after. Gives the second. A mark that is no number gives way, in this and in the next: that is how it is mended.
 const REVOKE: &str = "\
 local at, count = tonumber(ARGV[1]), tonumber(ARGV[3])
 for i = 4 + count, #ARGV do
-  local mark = tonumber(redis.call('HGET', KEYS[1], ARGV[i]) or 0)
+  local mark = tonumber(redis.call('HGET', KEYS[1], ARGV[i]) or 0) or 0
   if mark >= at then at = mark + 1 end
 end
 local second = string.format('%.0f', at)
@@ -37,13 +38,16 @@ for i = 4, 3 + count do
 end
 return second";
 
-/// KEYS: the marks, the log. ARGV: the entries that the log keeps, then fields and their marks in turn.
+/// KEYS: the marks, the log. ARGV: the entries that the log keeps, then fields and their marks in turn. A mark that does not grow is written
+/// as it is, so that there is a write for replicas to acknowledge.
 const RAISE: &str = "\
 for i = 2, #ARGV, 2 do
-  local mark = tonumber(redis.call('HGET', KEYS[1], ARGV[i]) or -1)
+  local mark = tonumber(redis.call('HGET', KEYS[1], ARGV[i]) or -1) or -1
   if mark < tonumber(ARGV[i + 1]) then
     redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1])
     redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[1], '*', 'mark', ARGV[i], 'at', ARGV[i + 1])
+  else
+    redis.call('HSET', KEYS[1], ARGV[i], string.format('%.0f', mark))
   end
 end
 return 1";
@@ -98,7 +102,20 @@ impl RedisStore {
 
     /// Enters an entry that is a revocation by itself.
     pub(super) async fn enter_revocation(&self, site: &str, entry: &Entry) -> Result<(), StoreError> {
-        self.write(&self.append(site, entry)?, || log_name(site)).await
+        self.write_acknowledged(&self.log_key(site)?, &self.append(site, entry)?, || log_name(site)).await
+    }
+
+    /// Writes what must outlive a failover, to the master of `key`; the command writes something each time that it is sent.
+    async fn write_acknowledged<T: FromRedisValue>(
+        &self,
+        key: &str,
+        command: &Cmd,
+        name: impl FnOnce() -> String,
+    ) -> Result<T, StoreError> {
+        self.link
+            .ask_acknowledged(key, |mut connection| async move { command.query_async(&mut connection).await })
+            .await
+            .map_err(|why| cannot_change(name(), &why))
     }
 
     fn append(&self, site: &str, entry: &Entry) -> Result<Cmd, StoreError> {
@@ -135,7 +152,7 @@ impl RevocationStore for RedisStore {
         let mut revoke = redis::cmd("EVAL");
         revoke.arg(REVOKE).arg(2).arg(self.marks_key(site)?).arg(self.log_key(site)?);
         revoke.arg(at.unix()).arg(ENTRIES_MAX).arg(marks.len()).arg(&marks).arg(&behind);
-        let at: String = self.write(&revoke, || marks_name(site)).await?;
+        let at: String = self.write_acknowledged(&self.marks_key(site)?, &revoke, || marks_name(site)).await?;
         let (at, known) = (second(site, &at)?, self.ledger.site(site));
         for field in &marks {
             if let Some(subject) = Subject::parse(field) {
@@ -153,7 +170,7 @@ impl RevocationStore for RedisStore {
             for (field, at) in page {
                 raise.arg(field).arg(at.unix());
             }
-            self.write::<()>(&raise, || marks_name(site)).await?;
+            self.write_acknowledged::<()>(&self.log_key(site)?, &raise, || marks_name(site)).await?;
             for (field, at) in page {
                 if let Some(subject) = Subject::parse(field) {
                     known.raise(subject, *at);
@@ -185,18 +202,30 @@ impl RevocationStore for RedisStore {
         }
     }
 
-    /// As in `delete_token`, the entry comes first.
+    /// As in `delete_token`, the entries come first. What was put under a hash after it was revoked is left alone.
     async fn end_tokens(&self, site: &str, all: &[(TokenHash, Ended)]) -> Result<(), StoreError> {
+        let known = self.ledger.site(site);
         for page in all.chunks(PAGE) {
+            let name = || format!("{} tokens of site {site}", page.len());
             let keys = page.iter().map(|(hash, _)| self.token_key(site, hash)).collect::<Result<Vec<_>, _>>()?;
-            let found = self.read_all(&keys, || format!("{} tokens of site {site}", keys.len())).await?;
+            let found = self.read_all(&keys, name).await?;
+            let (mut enter, mut delete) = (Pipeline::new(), Pipeline::new());
             for (((hash, ended), key), json) in page.iter().zip(&keys).zip(found) {
-                if json.is_none() {
+                let Some(json) = json else { continue };
+                if read_token(site, hash, &json).is_ok_and(|record| !void(record.iat, Some(ended.at))) {
                     continue;
                 }
-                self.enter_revocation(site, &Entry::Token { hash: *hash, at: ended.at, exp: ended.exp }).await?;
-                self.ledger.site(site).end(hash, *ended, wall_clock());
-                self.write::<()>(&command("DEL", key), || token_name(site, hash)).await?;
+                enter.add_command(self.append(site, &Entry::Token { hash: *hash, at: ended.at, exp: ended.exp })?).ignore();
+                delete.del(key).ignore();
+                known.end(hash, *ended, wall_clock());
+            }
+            for pipeline in [enter, delete].iter().filter(|pipeline| !pipeline.is_empty()) {
+                self.link
+                    .ask_within(FOLLOWER_PATIENCE, Repeat::Never, |mut connection| async move {
+                        pipeline.query_async::<()>(&mut connection).await
+                    })
+                    .await
+                    .map_err(|why| cannot_change(name(), &why))?;
             }
         }
         Ok(())
@@ -227,3 +256,6 @@ impl RevocationStore for RedisStore {
         self.link.identity().await.map_err(StoreError)
     }
 }
+
+#[cfg(test)]
+mod tests;

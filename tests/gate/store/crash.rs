@@ -56,7 +56,9 @@ fn whatever_was_acknowledged_survives_kill_9() {
     eprintln!("{rounds} kills, {acknowledged} acknowledged writes, {:?}", start.elapsed());
     assert!(acknowledged > 10 * rounds, "hardly anything was written");
     let log = provider.gate.log();
-    assert!(!log.contains("panicked") && !log.contains("damaged"), "{log}");
+    // A write that was cut off is left out, and told with the word.
+    let damaged = |line: &str| line.contains("damaged") && !line.contains("the last write is not whole and is left out");
+    assert!(!log.contains("panicked") && !log.lines().any(damaged), "{log}");
 }
 
 /// Lets every client write, and kills the gate after some of them were told that it is done. Gives the number of acknowledgements.

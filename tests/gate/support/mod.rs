@@ -2,6 +2,7 @@
 //!
 //! Everything here blocks and waits on an event (a line, a socket, an exit) with [`DEADLINE`]; nothing sleeps for a while and hopes.
 
+pub mod admin;
 pub mod audit;
 pub mod browser;
 pub mod certificate;
@@ -10,7 +11,14 @@ pub mod frames;
 pub mod gate;
 pub mod http2;
 pub mod provider;
+pub mod proxy;
 pub mod redis;
+#[path = "../../support/cluster.rs"]
+pub mod redis_cluster;
+#[path = "../../support/redis.rs"]
+pub mod redis_server;
+#[path = "../../support/sentinel.rs"]
+pub mod redis_watched;
 pub mod setup;
 pub mod upstream;
 pub mod verdict;

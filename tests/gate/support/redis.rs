@@ -1,34 +1,60 @@
 //! A `redis-server` of the test's own: on a free port, in its own directory, to be killed, stopped and started again.
 
+use std::fs;
 use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use redis::Commands;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::redis_server::free_port;
 use super::{DEADLINE, signal};
 
 pub struct Redis {
     dir: TempDir,
     port: u16,
     child: Option<Child>,
+    /// What it keeps on disk.
+    disk: Disk,
 }
 
-/// Ports are tried from here to the foot of the range that the kernel hands out by itself, so that none is lost to an outgoing connection
-/// between the look and the start.
-const PORTS: std::ops::Range<u16> = 12_000..32_000;
+/// What a server held: key, milliseconds that it has left (0 for no end), and what lies there, as the server packs it.
+#[derive(Default)]
+pub struct Contents(Vec<(String, i64, Vec<u8>)>);
+
+#[derive(Clone, Copy)]
+enum Disk {
+    Nothing,
+    /// Every write is handed to the kernel before it is acknowledged, which is enough for what survives a process. That the disk has it
+    /// is not waited for: then a busy disk would make the server late.
+    Everything,
+}
+
+/// Where [`Redis::save`] leaves its snapshot, out of the server's sight.
+const SAVED: &str = "saved.rdb";
+
+/// A port is free when it is chosen and may be taken when it is used.
+const PORTS_TRIED_MAX: usize = 10;
 
 impl Redis {
     pub fn start() -> Self {
+        Self::keeping(Disk::Nothing)
+    }
+
+    /// One that loses nothing when it is killed.
+    pub fn durable() -> Self {
+        Self::keeping(Disk::Everything)
+    }
+
+    fn keeping(disk: Disk) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        for _ in 0..PORTS.len() {
+        for _ in 0..PORTS_TRIED_MAX {
             let port = free_port();
-            if let Some(child) = launch(&dir, port) {
-                return Self { dir, port, child: Some(child) };
+            if let Some(child) = launch(&dir, port, disk) {
+                return Self { dir, port, child: Some(child), disk };
             }
         }
         panic!("no port is free for redis-server");
@@ -38,17 +64,17 @@ impl Redis {
         format!("redis://127.0.0.1:{}/", self.port)
     }
 
-    /// SIGKILL: whatever it held is gone, as it keeps nothing on disk.
+    /// SIGKILL: whatever it held is gone, unless it is [`Self::durable`].
     pub fn kill(&mut self) {
         let mut child = self.child.take().expect("redis-server runs");
         child.kill().expect("it is ours");
         child.wait().expect("it is ours");
     }
 
-    /// Starts it again on its port, empty.
+    /// Starts it again on its port: empty, or with everything where it is [`Self::durable`].
     pub fn restart(&mut self) {
         assert!(self.child.is_none(), "redis-server still runs");
-        self.child = launch(&self.dir, self.port);
+        self.child = launch(&self.dir, self.port, self.disk);
         assert!(self.child.is_some(), "redis-server did not come back on its port");
     }
 
@@ -144,6 +170,60 @@ impl Redis {
         keys.sort();
         keys
     }
+
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))
+    }
+
+    /// Takes a snapshot, for [`Self::restart_saved`].
+    pub fn save(&self) {
+        let () = redis::cmd("SAVE").query(&mut self.connection()).expect("redis-server saves");
+        fs::rename(self.dir.path().join("dump.rdb"), self.dir.path().join(SAVED)).expect("it has saved");
+    }
+
+    /// Starts it again on its port with what it held when it was saved. From here on it keeps nothing on disk.
+    pub fn restart_saved(&mut self) {
+        self.clear();
+        fs::rename(self.dir.path().join(SAVED), self.dir.path().join("dump.rdb")).expect("it was saved");
+        self.disk = Disk::Nothing;
+        self.restart();
+    }
+
+    /// Starts it again on its port, empty whatever it kept.
+    pub fn restart_empty(&mut self) {
+        self.clear();
+        self.restart();
+    }
+
+    /// Everything that it holds, for [`Self::replace`].
+    pub fn contents(&self) -> Contents {
+        let mut connection = self.connection();
+        let keys = self.keys().into_iter().filter_map(|key| {
+            let bytes: Option<Vec<u8>> = redis::cmd("DUMP").arg(&key).query(&mut connection).expect("redis-server answers");
+            let lives: i64 = connection.pttl(&key).expect("redis-server answers");
+            // One that expired meanwhile is none any more.
+            bytes.filter(|_| lives != -2).map(|bytes| (key, lives.max(0), bytes))
+        });
+        Contents(keys.collect())
+    }
+
+    /// Puts that in the place of all that it holds, in one step and without a restart.
+    pub fn replace(&self, contents: &Contents) {
+        let mut step = redis::pipe();
+        step.atomic().cmd("FLUSHALL").ignore();
+        for (key, lives, bytes) in &contents.0 {
+            step.cmd("RESTORE").arg(key).arg(lives).arg(bytes).ignore();
+        }
+        let () = step.query(&mut self.connection()).expect("redis-server takes it");
+    }
+
+    /// Removes what it keeps.
+    fn clear(&self) {
+        assert!(self.child.is_none(), "redis-server still runs");
+        // A file that is not there is as good as one that was removed.
+        let _ = fs::remove_dir_all(self.dir.path().join("appendonlydir"));
+        let _ = fs::remove_file(self.dir.path().join("dump.rdb"));
+    }
 }
 
 impl Drop for Redis {
@@ -157,9 +237,14 @@ impl Drop for Redis {
 }
 
 /// A running server once it says that it is ready; `None` where its port was taken after all.
-fn launch(dir: &TempDir, port: u16) -> Option<Child> {
+fn launch(dir: &TempDir, port: u16, disk: Disk) -> Option<Child> {
+    let kept = match disk {
+        Disk::Nothing => "no",
+        Disk::Everything => "yes",
+    };
     let mut child = Command::new("redis-server")
-        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--daemonize", "no"])
+        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--daemonize", "no"])
+        .args(["--appendonly", kept, "--appendfsync", "no"])
         .arg("--dir")
         .arg(dir.path())
         .stdin(Stdio::null())
@@ -179,18 +264,4 @@ fn launch(dir: &TempDir, port: u16) -> Option<Child> {
     }
     let _ = child.wait();
     None
-}
-
-/// A port that nobody listens on. Processes of a test run start at different places, so that they seldom meet.
-fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let range = PORTS.end - PORTS.start;
-    let start = u16::try_from(std::process::id() % u32::from(range)).expect("below a u16").wrapping_mul(7) % range;
-    loop {
-        let step = NEXT.fetch_add(1, Ordering::Relaxed) % range;
-        let port = PORTS.start + (start + step) % range;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
 }

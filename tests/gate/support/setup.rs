@@ -40,8 +40,13 @@ impl Setup {
 
     /// The same on a Redis that is somewhere else, or nowhere.
     pub fn redis_at(url: &str, upstream: &str) -> Self {
+        Self::behind(&format!("kind = \"redis\"\nurl = \"{url}\""), upstream)
+    }
+
+    /// The same on a store that `section` describes, a `[store]` section without its heading.
+    pub fn behind(section: &str, upstream: &str) -> Self {
         let mut setup = Self::bare(upstream);
-        setup.merge(&format!("[store]\nkind = \"redis\"\nurl = \"{url}\"\nlookup_timeout = \"500ms\"\nrevocation_bound = \"1s\""));
+        setup.merge(&format!("[store]\n{section}\nlookup_timeout = \"500ms\"\nrevocation_bound = \"1s\""));
         setup
     }
 
