@@ -1,6 +1,6 @@
 //! The thread that writes: it alone knows the chain, the output and what is on its way between them.
 //!
-//! What cannot be written is kept and tried again, every [`RETRY_INTERVAL`], from the very byte that was reached; meanwhile the queue fills,
+//! What cannot be written is kept and tried again, every `RETRY_INTERVAL`, from the very byte that was reached; meanwhile the queue fills,
 //! and what happens then is `on_full`'s to say.
 
 use std::fs::File;
