@@ -1,3 +1,5 @@
+//! The log as a whole: its outputs, what is lost, and what is told of that.
+
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::net::UnixDatagram;

@@ -13,6 +13,8 @@
 //! A warm hit allocates nothing, and meets other threads only where they ask for a token of the same set of the map. When something was
 //! revoked each token is judged anew once, under the ledger's lock.
 
+mod tally;
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,6 +27,7 @@ use crate::oauth::client::Client;
 use crate::oauth::records::void;
 use crate::policy::time::Timestamp;
 use crate::policy::token::{TokenHash, TokenRecord};
+use crate::store::cached::tally::Tally;
 use crate::store::flight::{Flights, Ticket};
 use crate::store::kept::Subject;
 use crate::store::ledger::{SiteLedger, nanoseconds};
@@ -446,7 +449,9 @@ impl Knowledge {
 
     /// Whether what is known of a token and its client may be decided on at `at`.
     fn counts(&self, live: &Live, at: u64) -> bool {
-        self.vouched(live.client.vouched.load(Ordering::Acquire), at, live.client.site.read_sent()) && self.record_counts(live, at)
+        // The older of the two answers decides; one that never came is the oldest.
+        let asked = live.asked.min(live.client.vouched.load(Ordering::Acquire));
+        self.vouched(asked, at, live.client.site.read_sent()) && live.stands()
     }
 
     /// The same of the token alone.
@@ -532,34 +537,6 @@ impl Clients {
         }
         self.count = self.of_site.values().map(HashMap::len).sum();
         self.sweep_at = IDLE_CLIENTS_MAX.max(self.count * 2);
-    }
-}
-
-/// A counter that threads do not fight over: each adds to a cell of its own, as long as there are cells.
-#[derive(Default)]
-struct Tally([TallyCell; TALLY_CELLS]);
-
-/// Alone on its cache line, and on the one that is fetched with it.
-#[derive(Default)]
-#[repr(align(128))]
-struct TallyCell(AtomicU64);
-
-const TALLY_CELLS: usize = 16;
-
-thread_local! {
-    static TALLY_CELL: usize = {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        NEXT.fetch_add(1, Ordering::Relaxed) as usize % TALLY_CELLS
-    };
-}
-
-impl Tally {
-    fn add(&self) {
-        self.0[TALLY_CELL.with(|cell| *cell)].0.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn sum(&self) -> u64 {
-        self.0.iter().map(|cell| cell.0.load(Ordering::Relaxed)).sum()
     }
 }
 

@@ -1,3 +1,5 @@
+//! The shape of a line, held to its golden file.
+
 use super::*;
 use crate::audit::chain::Chain;
 

@@ -1,3 +1,5 @@
+//! Every single line that was tampered with is found, and nothing else.
+
 use std::time::Duration;
 
 use proptest::prelude::{ProptestConfig, Strategy, any, prop_assert, prop_assert_eq, proptest};

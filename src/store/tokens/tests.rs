@@ -1,3 +1,5 @@
+//! The map of known tokens, against a plain one and under many threads.
+
 use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
 use std::thread;
